@@ -15,7 +15,7 @@ std::span<const Choice<NumberFormat>> choices_of(NumberFormat) {
       {NumberFormat::int8, "int8", "8-bit integers"},
       {NumberFormat::mxfp4, "mxfp4", "OCP MX e2m1, a power-of-two scale per 32"},
       {NumberFormat::nvfp4, "nvfp4", "e2m1, an e4m3 scale per 16"},
-      {NumberFormat::int4, "int4", "4-bit integers, an fp16 scale per 128"},
+      {NumberFormat::int4, "int4", "4-bit integers, an fp16 scale per 32"},
   };
   return kChoices;
 }
@@ -37,7 +37,7 @@ double bytes_per_element(NumberFormat format) {
     case NumberFormat::nvfp4:
       return 0.5 + 1.0 / 16.0;
     case NumberFormat::int4:
-      return 0.5 + 2.0 / 128.0;
+      return 0.5 + 2.0 / 32.0;
   }
   return 0.0;
 }

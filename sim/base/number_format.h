@@ -27,7 +27,8 @@ std::span<const Choice<NumberFormat>> choices_of(NumberFormat);
 
 /// Bytes of one stored element, scale factors included: fp8_block one fp32 scale per 128 x 128
 /// block (weights) - below 0.03% and left out -, mxfp4 one byte per 32 elements (OCP MX 1.0), nvfp4
-/// one byte per 16, int4 one fp16 scale per 128 (GPTQ's default group).
+/// one byte per 16, int4 one fp16 scale per 32
+/// (compressed-tensors group_size 32, the published Kimi-K2-Thinking weights).
 double bytes_per_element(NumberFormat format);
 
 /// The format in which the tensor cores multiply when weights are stored as `format`: weight-only

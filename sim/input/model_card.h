@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "sim/base/field_table.h"
-#include "sim/input/number_format.h"
+#include "sim/base/number_format.h"
 
 namespace moesim {
 

@@ -257,7 +257,8 @@ KvCacheSize kv_cache_size(const ModelCard& card, double bytes_per_element,
     const double times = num(layer.count);
     Bytes bytes(times * cached_elements(a) * bytes_per_element);
     if (a.indexer) {
-      bytes += Bytes(times * num(a.indexer->head_dim) * bytes_per_value(NumberFormat::fp8));
+      bytes +=
+          Bytes(times * num(a.indexer->head_dim) * moesim::bytes_per_element(NumberFormat::fp8));
     }
     size.state += Bytes(times * state_elements(a) * state_bytes_per_element);
     if (a.cross_attention) {
