@@ -3,6 +3,7 @@
 // included.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -22,6 +23,7 @@ enum class NumberFormat : std::uint8_t {
   nvfp4,
   int4
 };
+inline constexpr std::size_t kNumNumberFormats = 10;
 
 std::span<const Choice<NumberFormat>> choices_of(NumberFormat);
 

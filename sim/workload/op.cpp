@@ -15,7 +15,7 @@ OpWork work(const GemmOp& op) {
   return {Flops(2.0 * op.m * op.n * op.k),
           Bytes(op.n * op.k * bytes_per_element(op.weights) + tokens_bytes(op.m, op.k) +
                 tokens_bytes(op.m, op.n)),
-          compute_format(op.weights)};
+          compute_format(op.weights), op.m};
 }
 
 OpWork work(const MoeOp& op) {
@@ -28,7 +28,7 @@ OpWork work(const MoeOp& op) {
   const double weights =
       op.load.active_experts * matrices * op.hidden * width * bytes_per_element(op.weights);
   return {Flops(2.0 * matrices * rows * op.hidden * width), Bytes(weights + activations),
-          compute_format(op.weights), rows};
+          compute_format(op.weights), rows, rows};
 }
 
 OpWork work(const AttentionPrefillOp& op) {
@@ -40,7 +40,7 @@ OpWork work(const AttentionPrefillOp& op) {
       Flops(4.0 * pairs * op.heads * op.head_dim),
       Bytes(2.0 * tokens_bytes(queries, op.heads * op.head_dim) + tokens_bytes(queries, kv_row) +
             op.sequences * (seen + op.new_tokens) * kv_row * bytes_per_element(op.kv_cache)),
-      NumberFormat::bf16};
+      NumberFormat::bf16, queries};
 }
 
 OpWork work(const AttentionDecodeOp& op) {
@@ -49,11 +49,11 @@ OpWork work(const AttentionDecodeOp& op) {
           Bytes(op.sequences * op.context * 2.0 * op.kv_heads * op.head_dim *
                     bytes_per_element(op.kv_cache) +
                 2.0 * tokens_bytes(queries, op.heads * op.head_dim)),
-          NumberFormat::bf16};
+          NumberFormat::bf16, queries};
 }
 
 OpWork work(const MlaPrefillOp& op) {
-  const double pairs = op.sequences * causal_pairs(op.new_tokens, op.cached_tokens, 0);
+  const double pairs = op.sequences * causal_pairs(op.new_tokens, op.cached_tokens, op.window);
   const double queries = op.sequences * op.new_tokens;
   const double context = op.sequences * (op.new_tokens + op.cached_tokens);
   const double latent_row = op.latent_dim + op.rope_dim;
@@ -61,12 +61,12 @@ OpWork work(const MlaPrefillOp& op) {
     return {Flops(2.0 * pairs * op.heads * (2.0 * op.latent_dim + op.rope_dim)),
             Bytes(tokens_bytes(queries, op.heads * (latent_row + op.latent_dim)) +
                   context * latent_row * bytes_per_element(op.kv_cache)),
-            NumberFormat::bf16};
+            NumberFormat::bf16, queries};
   }
   const double head = op.nope_dim + op.rope_dim + op.value_dim;
   return {Flops(2.0 * pairs * op.heads * head),
           Bytes(tokens_bytes(queries, op.heads * head) + tokens_bytes(context, op.heads * head)),
-          NumberFormat::bf16};
+          NumberFormat::bf16, queries};
 }
 
 OpWork work(const MlaDecodeOp& op) {
@@ -75,21 +75,24 @@ OpWork work(const MlaDecodeOp& op) {
   return {Flops(2.0 * queries * op.context * op.heads * (2.0 * op.latent_dim + op.rope_dim)),
           Bytes(op.sequences * op.context * latent_row * bytes_per_element(op.kv_cache) +
                 tokens_bytes(queries, op.heads * (latent_row + op.latent_dim))),
-          NumberFormat::bf16};
+          NumberFormat::bf16, queries};
 }
 
 OpWork work(const BatchedGemmOp& op) {
   return {Flops(2.0 * op.batch * op.m * op.n * op.k),
           Bytes(op.batch *
                 (op.n * op.k * bytes_per_element(op.weights) + tokens_bytes(op.m, op.k + op.n))),
-          compute_format(op.weights)};
+          compute_format(op.weights), op.m};
 }
 
-OpWork work(const ElementwiseOp& op) { return {Flops(0), op.bytes, NumberFormat::bf16}; }
+OpWork work(const ElementwiseOp& op) {
+  return {Flops(0), op.bytes, NumberFormat::bf16, op.bytes.value()};
+}
 
 OpWork work(const RoutingOp& op) {
   // Scores in fp32 once, ids (int32) and weights (fp32) out.
-  return {Flops(0), Bytes(op.tokens * (4.0 * op.experts + 8.0 * op.top_k)), NumberFormat::fp32};
+  return {Flops(0), Bytes(op.tokens * (4.0 * op.experts + 8.0 * op.top_k)), NumberFormat::fp32,
+          op.tokens};
 }
 
 }  // namespace

@@ -106,16 +106,18 @@ struct MlaPrefillOp {
   double value_dim = 128;
   double latent_dim = 512;
   bool absorbed = false;
+  double window = 0;  ///< tokens a query reads at most (sparse attention behind an indexer); 0: all
   NumberFormat kv_cache = NumberFormat::bf16;
 };
 
 struct MlaDecodeOp {
   double sequences = 0;
   double new_tokens = 1;
-  double context = 0;
+  double context = 0;  ///< tokens that one query reads, `window` already applied
   double heads = 0;
   double rope_dim = 64;
   double latent_dim = 512;
+  double window = 0;
   NumberFormat kv_cache = NumberFormat::bf16;
 };
 
@@ -149,6 +151,7 @@ struct OpWork {
   Flops flops;
   Bytes bytes;
   NumberFormat format = NumberFormat::bf16;  ///< in which the FLOPs run
+  double rows = 0;         ///< tokens or assignments; 0: nothing to do, no kernel runs
   double assignments = 0;  ///< rows that are permuted one by one (fused MoE), 0 for other ops
 };
 

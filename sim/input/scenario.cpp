@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a scenario's keys to a valid question: cards loaded, edits applied, parallel ways filled in
+// and checked.
+#include "sim/input/scenario.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moesim {
+namespace {
+
+std::string number(std::int64_t value) { return std::to_string(value); }
+
+std::string divisors_text(std::int64_t value, std::int64_t at_most) {
+  std::string text;
+  for (std::int64_t i = 1; i <= std::min(value, at_most); ++i) {
+    if (value % i == 0) {
+      text += (text.empty() ? "" : ", ") + number(i);
+    }
+  }
+  return "allowed: " + text;
+}
+
+/// The first class of the model that has routed experts, or null.
+const FfnSpec* expert_layers(const ModelCard& model) {
+  for (const LayerClass& layer : model.layers) {
+    if (layer.ffn.kind == FfnKind::moe) {
+      return &layer.ffn;
+    }
+  }
+  return nullptr;
+}
+
+void apply_edits(ModelCard& model, const ModelEdits& edits, const std::string& file,
+                 Diagnostics& diagnostics) {
+  const bool edits_experts =
+      edits.experts || edits.top_k || edits.expert_width || edits.shared_experts;
+  if (edits_experts && expert_layers(model) == nullptr) {
+    diagnostics.add(file, "/model_edits", "\"" + model.id + "\" is a dense model",
+                    "edit experts of a model that has some");
+    return;
+  }
+  for (LayerClass& layer : model.layers) {
+    if (edits.layers_fraction) {
+      layer.count = std::max<std::int64_t>(
+          1, static_cast<std::int64_t>(
+                 std::floor(static_cast<double>(layer.count) * *edits.layers_fraction + 0.5)));
+    }
+    FfnSpec& ffn = layer.ffn;
+    if (ffn.kind != FfnKind::moe) {
+      continue;
+    }
+    if (edits.experts) {
+      ffn.experts = *edits.experts;
+      ffn.expert_sizes.clear();
+      if (ffn.experts % ffn.router.groups !=
+          0) {  // a what-if on the number of experts drops groups that no longer fit
+        ffn.router.groups = 1;
+        ffn.router.groups_chosen = 1;
+      }
+    }
+    ffn.top_k = edits.top_k.value_or(ffn.top_k);
+    if (edits.expert_width) {
+      ffn.width = *edits.expert_width;
+      ffn.expert_sizes.clear();
+    }
+    if (edits.shared_experts) {
+      ffn.shared_experts = *edits.shared_experts;
+      ffn.shared_width = ffn.shared_width > 0 ? ffn.shared_width : ffn.width;
+    }
+  }
+  if (edits.layers_fraction) {
+    model.order.clear();
+  }
+  if (edits_experts || edits.layers_fraction) {
+    complete_and_check(model, file, diagnostics, "/model_edits");
+  }
+}
+
+/// Fills in the ways that the file leaves open and reports those that do not fit the GPUs.
+ParallelWays resolve_ways(const ScenarioSpec& spec, const ModelCard& model, std::int64_t gpus,
+                          const std::string& file, Diagnostics& diagnostics) {
+  const ParallelismSpec& asked = spec.parallelism;
+  const bool has_experts = expert_layers(model) != nullptr;
+  ParallelWays ways;
+  ways.gpus = gpus;
+  ways.tensor = asked.tensor;
+  ways.pipeline = asked.pipeline;
+  ways.expert_tensor = asked.expert_tensor;
+  if (gpus % (ways.tensor * ways.pipeline) != 0) {
+    diagnostics.add(file, "/parallelism/tensor",
+                    number(ways.tensor) + " does not divide " + number(gpus) + " GPUs",
+                    divisors_text(gpus, gpus));
+    return ways;
+  }
+  ways.data = asked.data.value_or(gpus / (ways.tensor * ways.pipeline));
+  if (ways.data * ways.tensor * ways.pipeline != gpus) {
+    diagnostics.add(
+        file, "/parallelism/data",
+        number(ways.data) + " x tensor " + number(ways.tensor) + " x pipeline " +
+            number(ways.pipeline) + " is not the " + number(gpus) + " GPUs of the cluster",
+        "allowed: " + number(gpus / (ways.tensor * ways.pipeline)) + ", or leave the key out");
+  }
+  if (!has_experts) {
+    ways.expert = 1;
+    ways.expert_tensor = 1;
+    if (asked.expert.value_or(1) != 1 || asked.expert_tensor != 1) {
+      diagnostics.add(file, "/parallelism/expert", "\"" + model.id + "\" is a dense model",
+                      "leave expert and expert_tensor out");
+    }
+    return ways;
+  }
+  if (gpus % (ways.expert_tensor * ways.pipeline) != 0) {
+    diagnostics.add(file, "/parallelism/expert_tensor",
+                    number(ways.expert_tensor) + " does not divide " + number(gpus) + " GPUs",
+                    divisors_text(gpus, gpus));
+    return ways;
+  }
+  ways.expert = asked.expert.value_or(gpus / (ways.expert_tensor * ways.pipeline));
+  if (ways.expert * ways.expert_tensor * ways.pipeline != gpus) {
+    diagnostics.add(file, "/parallelism/expert",
+                    number(ways.expert) + " x expert_tensor " + number(ways.expert_tensor) +
+                        " is not the " + number(gpus) + " GPUs of the cluster",
+                    "allowed: " + number(gpus / (ways.expert_tensor * ways.pipeline)) +
+                        ", or leave the key out");
+  }
+  return ways;
+}
+
+void check_experts(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
+                   const std::string& file, Diagnostics& diagnostics) {
+  const FfnSpec* ffn = expert_layers(model);
+  if (ffn == nullptr) {
+    if (spec.capacity.factor) {
+      diagnostics.add(file, "/capacity/factor", "\"" + model.id + "\" has no experts",
+                      "leave the key out");
+    }
+    return;
+  }
+  for (const LayerClass& layer : model.layers) {
+    if (layer.ffn.kind == FfnKind::moe &&
+        (layer.ffn.experts != ffn->experts || layer.ffn.top_k != ffn->top_k)) {
+      diagnostics.add(file, "/model",
+                      "layers \"" + model.layers.front().name + "\" and \"" + layer.name +
+                          "\" of \"" + model.id + "\" have different numbers of experts",
+                      "this version simulates models whose MoE layers are alike");
+      return;
+    }
+  }
+  const std::int64_t slots = spec.placement.slots.value_or(ffn->experts);
+  if (slots < ffn->experts) {
+    diagnostics.add(file, "/placement/slots",
+                    number(slots) + " slots do not hold " + number(ffn->experts) + " experts",
+                    "allowed: at least " + number(ffn->experts));
+  } else if (slots % ways.expert != 0) {
+    if (spec.placement.slots) {
+      diagnostics.add(file, "/placement/slots",
+                      number(slots) + " slots cannot be shared out evenly over " +
+                          number(ways.expert) + " expert-parallel ranks",
+                      "allowed: a multiple of " + number(ways.expert) + ", for example " +
+                          number((slots / ways.expert + 1) * ways.expert));
+    } else {
+      diagnostics.add(file, "/parallelism/expert",
+                      number(ways.expert) + " does not divide " + number(slots) + " experts",
+                      divisors_text(slots, ways.gpus));
+    }
+  }
+  if (spec.placement.slots && slots != ffn->experts) {
+    diagnostics.add(file, "/placement/slots", "redundant experts are not part of this version",
+                    "allowed: " + number(ffn->experts) + ", or leave the key out");
+  }
+  if (spec.placement.policy != "contiguous") {
+    diagnostics.add(file, "/placement/policy",
+                    "\"" + spec.placement.policy.substr(0, 80) + "\" is none of the choices",
+                    "allowed: contiguous");
+  }
+  if (ways.expert_tensor > 0 && ffn->width % ways.expert_tensor != 0) {
+    diagnostics.add(
+        file, "/parallelism/expert_tensor",
+        number(ways.expert_tensor) + " does not divide the expert width " + number(ffn->width),
+        divisors_text(ffn->width, ways.gpus));
+  }
+  const bool needs_file =
+      spec.routing.kind == RoutingModel::trace || spec.routing.kind == RoutingModel::counts;
+  if (needs_file && spec.routing.trace.empty()) {
+    diagnostics.add(file, "/routing/trace", "is missing",
+                    "routing of kind " + choice_name(spec.routing.kind) + " needs a file");
+  }
+  if (!needs_file && !spec.routing.trace.empty()) {
+    diagnostics.add(file, "/routing/trace",
+                    "is not used by routing of kind " + choice_name(spec.routing.kind),
+                    "leave it out, or choose the kind trace or counts");
+  }
+}
+
+void check_model(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
+                 const std::string& file, Diagnostics& diagnostics) {
+  if (!model.encoder_layers.empty()) {
+    diagnostics.add(
+        file, "/model", "\"" + model.id + "\" has an encoder and a decoder",
+        "this version counts its parameters but simulates steps of decoder-only models");
+  }
+  for (const LayerClass& layer : model.layers) {
+    if (layer.attention.heads > 0 && layer.attention.heads % ways.tensor != 0) {
+      diagnostics.add(file, "/parallelism/tensor",
+                      number(ways.tensor) + " does not divide the " +
+                          number(layer.attention.heads) + " heads of layers \"" + layer.name + "\"",
+                      divisors_text(layer.attention.heads, ways.gpus));
+      break;
+    }
+  }
+  const WorkloadSpec& workload = spec.workload;
+  const double longest = workload.phase == Phase::decode
+                             ? workload.context_tokens
+                             : workload.prompt_tokens + workload.cached_prompt_tokens;
+  if (model.max_context > 0 && longest > static_cast<double>(model.max_context)) {
+    diagnostics.add(
+        file,
+        workload.phase == Phase::decode ? "/workload/context_tokens" : "/workload/prompt_tokens",
+        number_text(longest) + " tokens are longer than the model's context",
+        "allowed: at most " + number(model.max_context));
+  }
+  if (workload.phase == Phase::mixed && workload.prefills_per_gpu <= 0) {
+    diagnostics.add(file, "/workload/prefills_per_gpu", "a mixed step needs prompts",
+                    "allowed: a number > 0");
+  }
+  if (spec.capacity.overflow == Overflow::drop && !spec.capacity.factor) {
+    diagnostics.add(file, "/capacity/factor", "is missing",
+                    "dropping needs a capacity factor, for example 1.25");
+  }
+}
+
+}  // namespace
+
+ScenarioSpec load_scenario_spec(const std::string& path) {
+  const Json json = load_json(path);
+  const std::string file = path == "-" ? "standard input" : path;
+  Diagnostics diagnostics;
+  ScenarioSpec spec = read_object<ScenarioSpec>(json, file, diagnostics);
+  if (const Json* schema = json.find("schema");
+      schema != nullptr && spec.schema != "moesim/scenario/1") {
+    diagnostics.add(
+        file, "/schema",
+        "\"" + spec.schema.substr(0, 80) + "\" is not a scenario that this version reads",
+        "allowed: moesim/scenario/1");
+  }
+  diagnostics.throw_if_any();
+  return spec;
+}
+
+Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::string& file) {
+  Diagnostics diagnostics;
+  Scenario scenario;
+  scenario.spec = spec;
+  scenario.file = file;
+  const auto collect = [&diagnostics](const auto& load) {
+    try {
+      load();
+    } catch (const InputError& error) {
+      for (const Diagnostic& diagnostic : error.diagnostics()) {
+        diagnostics.add(diagnostic);
+      }
+    }
+  };
+  ModelCard model;
+  collect([&] {
+    model = load_model_card(cards.path(CardKind::model, spec.model, file, "/model"));
+    apply_edits(model, spec.model_edits, file, diagnostics);
+    scenario.model = std::make_shared<const ModelCard>(model);
+  });
+  collect([&] {
+    scenario.cluster =
+        std::make_shared<const ClusterProfile>(cards.cluster(spec.cluster, file, "/cluster"));
+    scenario.device = std::make_shared<const DeviceProfile>(
+        cards.device(scenario.cluster->node_groups.front().device, file, "/cluster"));
+  });
+  if (scenario.cluster != nullptr) {
+    const NodeGroup& group = scenario.cluster->node_groups.front();
+    if (scenario.cluster->node_groups.size() > 1) {
+      diagnostics.add(file, "/cluster", "\"" + scenario.cluster->id + "\" mixes kinds of nodes",
+                      "this version simulates steps on clusters of equal nodes");
+    }
+    if (group.nodes && spec.nodes > *group.nodes) {
+      diagnostics.add(file, "/nodes", number(spec.nodes) + " is more than the cluster has",
+                      "allowed: at most " + number(*group.nodes));
+    } else if (!group.nodes && spec.nodes > 1 && group.nics.per_node == 0) {
+      diagnostics.add(file, "/nodes",
+                      "the nodes of \"" + scenario.cluster->id + "\" have no network",
+                      "allowed: 1");
+    }
+    if (scenario.model != nullptr) {
+      scenario.ways =
+          resolve_ways(spec, model, spec.nodes * group.gpus_per_node, file, diagnostics);
+      if (diagnostics.empty()) {
+        check_experts(spec, model, scenario.ways, file, diagnostics);
+        check_model(spec, model, scenario.ways, file, diagnostics);
+      }
+    }
+  }
+  diagnostics.throw_if_any();
+  return scenario;
+}
+
+Scenario load_scenario(const std::string& path, const CardLibrary& cards) {
+  return resolve(load_scenario_spec(path), cards, path == "-" ? "standard input" : path);
+}
+
+}  // namespace moesim

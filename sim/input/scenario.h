@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// A scenario: one question to answer - a model on a cluster, how it is split, what it serves, how
+// tokens are routed.
+//
+// `ScenarioSpec` is the file as written (every key, its range and default stand in one field
+// table); `Scenario` is the valid, resolved question: cards loaded, parallel ways filled in and
+// checked against model and cluster. Only `resolve` makes one, so whoever holds a Scenario needs no
+// error paths.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sim/base/field_table.h"
+#include "sim/base/number_format.h"
+#include "sim/input/card_library.h"
+#include "sim/input/hardware_profile.h"
+#include "sim/input/model_card.h"
+
+namespace moesim {
+
+/// What-ifs on a model card, so that studies can sweep them; absent keys keep the card's value.
+struct ModelEdits {
+  std::optional<std::int64_t> experts;         ///< routed experts of each MoE layer
+  std::optional<std::int64_t> top_k;           ///< selections a token makes in each MoE layer
+  std::optional<std::int64_t> expert_width;    ///< inner width of a routed expert
+  std::optional<std::int64_t> shared_experts;  ///< experts that every token passes
+  std::optional<double>
+      layers_fraction;  ///< keeps this share of each layer class, at least one layer
+};
+
+struct ParallelismSpec {
+  std::int64_t tensor = 1;  ///< GPUs that split attention and dense layers
+  std::optional<std::int64_t>
+      data;  ///< attention replicas with batches of their own; absent: GPUs / (tensor * pipeline)
+  std::optional<std::int64_t>
+      expert;  ///< GPUs that share out the experts; absent: GPUs / (pipeline * expert_tensor)
+  std::int64_t expert_tensor = 1;  ///< GPUs that split each expert
+  std::int64_t pipeline = 1;       ///< stages of consecutive layers
+};
+
+struct PrecisionSpec {
+  std::optional<NumberFormat> weights;  ///< of all matrices; absent: as the card publishes them
+  std::optional<NumberFormat> experts;  ///< of the routed experts; absent: as `weights`
+  NumberFormat kv_cache = NumberFormat::bf16;
+  std::optional<NumberFormat>
+      dispatch;  ///< of tokens on their way to experts; absent: fp8_block for fp8 models, else bf16
+  NumberFormat combine = NumberFormat::bf16;
+};
+
+enum class WorkloadKind : std::uint8_t { step };
+enum class Phase : std::uint8_t { decode, prefill, mixed };
+
+struct WorkloadSpec {
+  WorkloadKind kind = WorkloadKind::step;
+  Phase phase = Phase::decode;
+  double batch_per_gpu = 1;         ///< sequences in flight a GPU
+  double context_tokens = 4096;     ///< decode: tokens already cached a sequence, mean
+  double prompt_tokens = 4096;      ///< prefill and mixed: new tokens of a prompt in this step
+  double cached_prompt_tokens = 0;  ///< prefill: tokens of the prompt that are already in the cache
+  double prefills_per_gpu = 0;      ///< mixed: prompts that join the decode step, a GPU
+  double output_tokens = 256;       ///< tokens a request generates (memory and request rates)
+  double draft_tokens = 0;          ///< decode: speculative tokens verified with each real one
+  double acceptance =
+      0.85;  ///< chance that a draft token is right, given that those before it were
+};
+
+enum class RoutingModel : std::uint8_t { uniform, gumbel, zipf, counts, trace };
+
+struct RoutingConfig {
+  RoutingModel kind = RoutingModel::uniform;
+  double sigma = 0;           ///< gumbel: spread of the experts' popularity; 0 is exact balance
+  double alpha = 1;           ///< zipf: share of the r-th expert ~ r^-alpha
+  std::string trace;          ///< trace and counts: file, relative to the scenario file
+  bool group_limited = true;  ///< respect the card's expert groups
+};
+
+enum class Overflow : std::uint8_t { dropless, drop };
+
+struct CapacityConfig {
+  std::optional<double>
+      factor;  ///< places an expert = ceil(factor * top_k * tokens / experts); absent: no limit
+  Overflow overflow = Overflow::dropless;
+};
+
+struct PlacementConfig {
+  std::string policy = "contiguous";
+  std::optional<std::int64_t>
+      slots;  ///< expert slots over all GPUs, replicas included; absent: one an expert
+};
+
+enum class OverlapRule : std::uint8_t { serial, shared_expert, two_batch, perfect };
+enum class DispatchKernel : std::uint8_t { automatic, low_latency, normal };
+
+struct CommunicationConfig {
+  OverlapRule overlap = OverlapRule::serial;
+  DispatchKernel dispatch = DispatchKernel::automatic;
+  std::optional<std::int64_t>
+      communication_sms;  ///< SMs that normal kernels take; absent: the profile's
+};
+
+struct RuntimeConfig {
+  double host_overhead_s = 0;       ///< scheduler and sampling time a step that the GPUs wait for
+  double jitter_cv = 0;             ///< event fidelity: coefficient of variation of each op's time
+  double straggler_factor = 1;      ///< event fidelity: one GPU is so much slower
+  double memory_utilisation = 0.9;  ///< fraction of GPU memory that may be planned for
+  bool mla_prefill_absorbed = false;  ///< SGLang on Hopper runs prefill absorbed
+};
+
+enum class Fidelity : std::uint8_t { analytic, event };
+
+struct ScenarioSpec {
+  std::string schema = "moesim/scenario/1";
+  std::string name;
+  std::string description;
+  std::string model;
+  ModelEdits model_edits;
+  std::string cluster;
+  std::int64_t nodes = 1;
+  ParallelismSpec parallelism;
+  PrecisionSpec precision;
+  WorkloadSpec workload;
+  RoutingConfig routing;
+  CapacityConfig capacity;
+  PlacementConfig placement;
+  CommunicationConfig communication;
+  RuntimeConfig runtime;
+  Fidelity fidelity = Fidelity::analytic;
+  std::int64_t seed = 1;
+};
+
+const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*);
+
+std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind);
+std::span<const Choice<Phase>> choices_of(Phase);
+std::span<const Choice<RoutingModel>> choices_of(RoutingModel);
+std::span<const Choice<Overflow>> choices_of(Overflow);
+std::span<const Choice<OverlapRule>> choices_of(OverlapRule);
+std::span<const Choice<DispatchKernel>> choices_of(DispatchKernel);
+std::span<const Choice<Fidelity>> choices_of(Fidelity);
+
+/// The ways in which the GPUs share the work; every factor known and consistent.
+struct ParallelWays {
+  std::int64_t gpus = 1;
+  std::int64_t tensor = 1;
+  std::int64_t data = 1;
+  std::int64_t expert = 1;
+  std::int64_t expert_tensor = 1;
+  std::int64_t pipeline = 1;
+};
+
+/// A valid question. Cheap to copy: the cards are shared.
+struct Scenario {
+  ScenarioSpec spec;
+  std::string file;  ///< where it came from, for messages; "" when made in memory
+  std::shared_ptr<const ModelCard> model;  ///< with `model_edits` applied
+  std::shared_ptr<const ClusterProfile> cluster;
+  std::shared_ptr<const DeviceProfile> device;
+  ParallelWays ways;
+};
+
+/// Reads the file's keys without resolving them. Throws InputError with every problem.
+ScenarioSpec load_scenario_spec(const std::string& path);
+/// Loads the cards and checks everything that involves more than one key. Throws InputError with
+/// every problem.
+Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::string& file);
+/// Both of the above.
+Scenario load_scenario(const std::string& path, const CardLibrary& cards);
+
+}  // namespace moesim

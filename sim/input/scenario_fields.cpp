@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// The field tables of a scenario: every key with its doc, unit, range and default, once.
+#include "sim/input/scenario.h"
+
+namespace moesim {
+
+std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind) {
+  static constexpr Choice<WorkloadKind> kChoices[] = {
+      {WorkloadKind::step, "step", "one engine step, in steady state"}};
+  return kChoices;
+}
+
+std::span<const Choice<Phase>> choices_of(Phase) {
+  static constexpr Choice<Phase> kChoices[] = {
+      {Phase::decode, "decode", "every sequence generates its next token"},
+      {Phase::prefill, "prefill", "prompts are read"},
+      {Phase::mixed, "mixed", "prompts join a decode step (chunked prefill)"},
+  };
+  return kChoices;
+}
+
+std::span<const Choice<RoutingModel>> choices_of(RoutingModel) {
+  static constexpr Choice<RoutingModel> kChoices[] = {
+      {RoutingModel::uniform, "uniform",
+       "every token picks its experts at random, all equally likely"},
+      {RoutingModel::gumbel, "gumbel",
+       "Gumbel-top-k: expert logits sigma * N(0,1) fixed per layer plus Gumbel noise per token; "
+       "sigma 0 is exact balance"},
+      {RoutingModel::zipf, "zipf",
+       "the r-th most popular expert has weight r^-alpha; ranks shuffled per layer"},
+      {RoutingModel::counts, "counts", "a recorded histogram of selections, layer by layer"},
+      {RoutingModel::trace, "trace", "a recorded token trace, replayed"},
+  };
+  return kChoices;
+}
+
+std::span<const Choice<Overflow>> choices_of(Overflow) {
+  static constexpr Choice<Overflow> kChoices[] = {
+      {Overflow::dropless, "dropless", "full experts take every token"},
+      {Overflow::drop, "drop",
+       "selections beyond an expert's places are dropped (residual pass-through)"},
+  };
+  return kChoices;
+}
+
+std::span<const Choice<OverlapRule>> choices_of(OverlapRule) {
+  static constexpr Choice<OverlapRule> kChoices[] = {
+      {OverlapRule::serial, "serial", "communication waits for compute and the other way round"},
+      {OverlapRule::shared_expert, "shared_expert",
+       "shared experts run while tokens are dispatched and combined"},
+      {OverlapRule::two_batch, "two_batch",
+       "the batch is split in two; one half computes while the other communicates; weights are "
+       "read twice"},
+      {OverlapRule::perfect, "perfect",
+       "communication hides behind compute entirely, a bound and not a schedule"},
+  };
+  return kChoices;
+}
+
+std::span<const Choice<DispatchKernel>> choices_of(DispatchKernel) {
+  static constexpr Choice<DispatchKernel> kChoices[] = {
+      {DispatchKernel::automatic, "automatic", "low_latency for decode, normal otherwise"},
+      {DispatchKernel::low_latency, "low_latency",
+       "one copy per selected expert, no SMs taken (DeepEP low latency)"},
+      {DispatchKernel::normal, "normal",
+       "one copy per node, then NVLink, on some SMs (DeepEP normal)"},
+  };
+  return kChoices;
+}
+
+std::span<const Choice<Fidelity>> choices_of(Fidelity) {
+  static constexpr Choice<Fidelity> kChoices[] = {
+      {Fidelity::analytic, "analytic",
+       "closed form per layer class, expected loads: microseconds a step"},
+      {Fidelity::event, "event", "every rank and op as events, routing drawn per token"},
+  };
+  return kChoices;
+}
+
+const Fields<ModelEdits>& fields_of(const ModelEdits*) {
+  static const Fields<ModelEdits> table =
+      Fields<ModelEdits>("model_edits", "what-ifs on the model card")
+          .add("experts", &ModelEdits::experts,
+               {.doc = "routed experts of each MoE layer", .min = 1, .max = 65536})
+          .add("top_k", &ModelEdits::top_k,
+               {.doc = "experts that a token selects", .min = 1, .max = 1024})
+          .add("expert_width", &ModelEdits::expert_width,
+               {.doc = "inner width of a routed expert", .min = 1, .max = 1048576})
+          .add("shared_experts", &ModelEdits::shared_experts,
+               {.doc = "experts that every token passes", .min = 0, .max = 64})
+          .add("layers_fraction", &ModelEdits::layers_fraction,
+               {.doc = "share of each layer class that is kept",
+                .unit = "fraction",
+                .min = 0,
+                .max = 8,
+                .min_exclusive = true});
+  return table;
+}
+
+const Fields<ParallelismSpec>& fields_of(const ParallelismSpec*) {
+  static const Fields<ParallelismSpec> table =
+      Fields<ParallelismSpec>("parallelism", "how the model is split over the GPUs")
+          .add("tensor", &ParallelismSpec::tensor,
+               {.doc = "GPUs that split attention, dense layers and shared experts",
+                .min = 1,
+                .max = 65536})
+          .add("data", &ParallelismSpec::data,
+               {.doc = "attention replicas with batches of their own; absent: GPUs / (tensor * "
+                       "pipeline)",
+                .min = 1,
+                .max = 65536})
+          .add("expert", &ParallelismSpec::expert,
+               {.doc = "GPUs that share out the experts; absent: GPUs / (expert_tensor * pipeline)",
+                .min = 1,
+                .max = 65536})
+          .add("expert_tensor", &ParallelismSpec::expert_tensor,
+               {.doc = "GPUs that split the matrices of each expert", .min = 1, .max = 65536})
+          .add("pipeline", &ParallelismSpec::pipeline,
+               {.doc = "stages of consecutive layers; only 1 in this version", .min = 1, .max = 1});
+  return table;
+}
+
+const Fields<PrecisionSpec>& fields_of(const PrecisionSpec*) {
+  static const Fields<PrecisionSpec> table =
+      Fields<PrecisionSpec>("precision", "number formats")
+          .add("weights", &PrecisionSpec::weights,
+               {.doc = "of all matrices; absent: as the model card publishes them"})
+          .add("experts", &PrecisionSpec::experts,
+               {.doc = "of the routed experts; absent: as weights"})
+          .add("kv_cache", &PrecisionSpec::kv_cache, {.doc = "of cached keys, values and latents"})
+          .add("dispatch", &PrecisionSpec::dispatch,
+               {.doc = "of tokens on their way to the experts; absent: fp8_block for models with "
+                       "fp8 experts, else bf16"})
+          .add("combine", &PrecisionSpec::combine, {.doc = "of expert outputs on their way back"});
+  return table;
+}
+
+const Fields<WorkloadSpec>& fields_of(const WorkloadSpec*) {
+  static const Fields<WorkloadSpec> table =
+      Fields<WorkloadSpec>("workload", "what is served")
+          .add("kind", &WorkloadSpec::kind, {.doc = "what is simulated"})
+          .add("phase", &WorkloadSpec::phase, {.doc = "decode, prefill or both in one step"})
+          .add("batch_per_gpu", &WorkloadSpec::batch_per_gpu,
+               {.doc = "sequences in flight a GPU", .min = 0, .max = 1e6, .min_exclusive = true})
+          .add("context_tokens", &WorkloadSpec::context_tokens,
+               {.doc = "decode: tokens already cached a sequence, mean", .min = 0, .max = 1e8})
+          .add("prompt_tokens", &WorkloadSpec::prompt_tokens,
+               {.doc = "prefill, mixed: new prompt tokens a sequence in this step",
+                .min = 1,
+                .max = 1e8})
+          .add("cached_prompt_tokens", &WorkloadSpec::cached_prompt_tokens,
+               {.doc = "prefill, mixed: prompt tokens that are already in the cache",
+                .min = 0,
+                .max = 1e8})
+          .add("prefills_per_gpu", &WorkloadSpec::prefills_per_gpu,
+               {.doc = "mixed: prompts that join the decode step, a GPU", .min = 0, .max = 1e6})
+          .add("output_tokens", &WorkloadSpec::output_tokens,
+               {.doc = "tokens that a request generates", .min = 1, .max = 1e8})
+          .add("draft_tokens", &WorkloadSpec::draft_tokens,
+               {.doc = "decode: speculative tokens verified with each real one",
+                .min = 0,
+                .max = 64})
+          .add("acceptance", &WorkloadSpec::acceptance,
+               {.doc = "chance that a draft token is right, given that those before it were",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1});
+  return table;
+}
+
+const Fields<RoutingConfig>& fields_of(const RoutingConfig*) {
+  static const Fields<RoutingConfig> table =
+      Fields<RoutingConfig>("routing", "which experts the tokens choose")
+          .add("kind", &RoutingConfig::kind, {.doc = "the law of the choices"})
+          .add("sigma", &RoutingConfig::sigma,
+               {.doc = "gumbel: spread of expert popularity; .15 balanced, .6-.75 a typical "
+                       "domain, 1.1 DeepSeek-R1",
+                .min = 0,
+                .max = 10})
+          .add("alpha", &RoutingConfig::alpha, {.doc = "zipf: exponent", .min = 0, .max = 10})
+          .add("trace", &RoutingConfig::trace,
+               {.doc = "trace, counts: recorded file, relative to the scenario file"})
+          .add("group_limited", &RoutingConfig::group_limited,
+               {.doc = "respect the model's expert groups (DeepSeek: 4 of 8)"});
+  return table;
+}
+
+const Fields<CapacityConfig>& fields_of(const CapacityConfig*) {
+  static const Fields<CapacityConfig> table =
+      Fields<CapacityConfig>("capacity", "places per expert")
+          .add("factor", &CapacityConfig::factor,
+               {.doc =
+                    "places an expert = ceil(factor * top_k * tokens / experts); absent: no limit",
+                .min = 0,
+                .max = 1e6,
+                .min_exclusive = true})
+          .add("overflow", &CapacityConfig::overflow,
+               {.doc = "what happens to selections beyond the places"});
+  return table;
+}
+
+const Fields<PlacementConfig>& fields_of(const PlacementConfig*) {
+  static const Fields<PlacementConfig> table =
+      Fields<PlacementConfig>("placement", "where experts live")
+          .add("policy", &PlacementConfig::policy,
+               {.doc = "placement policy: contiguous in this version"})
+          .add("slots", &PlacementConfig::slots,
+               {.doc = "expert slots over all GPUs, replicas included; absent: one an expert",
+                .min = 1,
+                .max = 1048576});
+  return table;
+}
+
+const Fields<CommunicationConfig>& fields_of(const CommunicationConfig*) {
+  static const Fields<CommunicationConfig> table =
+      Fields<CommunicationConfig>("communication", "all-to-all kernels and what hides them")
+          .add("overlap", &CommunicationConfig::overlap, {.doc = "what runs at the same time"})
+          .add("dispatch", &CommunicationConfig::dispatch,
+               {.doc = "kernels of dispatch and combine"})
+          .add("communication_sms", &CommunicationConfig::communication_sms,
+               {.doc = "SMs that normal kernels take from compute; absent: the cluster profile's",
+                .min = 0,
+                .max = 1024});
+  return table;
+}
+
+const Fields<RuntimeConfig>& fields_of(const RuntimeConfig*) {
+  static const Fields<RuntimeConfig> table =
+      Fields<RuntimeConfig>("runtime", "the serving engine")
+          .add("host_overhead_s", &RuntimeConfig::host_overhead_s,
+               {.doc = "host time of a step that the GPUs wait for",
+                .unit = "s",
+                .min = 0,
+                .max = 10})
+          .add("jitter_cv", &RuntimeConfig::jitter_cv,
+               {.doc = "event fidelity: coefficient of variation of each op's time",
+                .min = 0,
+                .max = 2})
+          .add("straggler_factor", &RuntimeConfig::straggler_factor,
+               {.doc = "event fidelity: the first GPU is so many times slower",
+                .min = 1,
+                .max = 1000})
+          .add("memory_utilisation", &RuntimeConfig::memory_utilisation,
+               {.doc = "share of GPU memory that may be planned for",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1,
+                .min_exclusive = true})
+          .add("mla_prefill_absorbed", &RuntimeConfig::mla_prefill_absorbed,
+               {.doc = "latent attention reads prompts in the absorbed form (SGLang on Hopper)"});
+  return table;
+}
+
+const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
+  static const Fields<ScenarioSpec> table =
+      Fields<ScenarioSpec>("scenario", "one question to answer")
+          .add("schema", &ScenarioSpec::schema, {.doc = "moesim/scenario/1", .required = true})
+          .add("name", &ScenarioSpec::name, {.doc = "one line, for people"})
+          .add("description", &ScenarioSpec::description,
+               {.doc = "what is asked and what is published about it"})
+          .add("model", &ScenarioSpec::model,
+               {.doc = "id of a model card, or the path of one", .required = true})
+          .add("model_edits", &ScenarioSpec::model_edits, {.doc = "what-ifs on the model card"})
+          .add("cluster", &ScenarioSpec::cluster,
+               {.doc = "id of a cluster profile, or the path of one", .required = true})
+          .add("nodes", &ScenarioSpec::nodes, {.doc = "nodes used", .min = 1, .max = 65536})
+          .add("parallelism", &ScenarioSpec::parallelism,
+               {.doc = "how the model is split over the GPUs"})
+          .add("precision", &ScenarioSpec::precision, {.doc = "number formats"})
+          .add("workload", &ScenarioSpec::workload, {.doc = "what is served"})
+          .add("routing", &ScenarioSpec::routing, {.doc = "which experts the tokens choose"})
+          .add("capacity", &ScenarioSpec::capacity, {.doc = "places per expert"})
+          .add("placement", &ScenarioSpec::placement, {.doc = "where experts live"})
+          .add("communication", &ScenarioSpec::communication,
+               {.doc = "all-to-all kernels and what hides them"})
+          .add("runtime", &ScenarioSpec::runtime, {.doc = "the serving engine"})
+          .add("fidelity", &ScenarioSpec::fidelity, {.doc = "how closely the step is simulated"})
+          .add("seed", &ScenarioSpec::seed, {.doc = "of every random stream", .min = 0});
+  return table;
+}
+
+}  // namespace moesim
