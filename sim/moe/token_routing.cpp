@@ -45,7 +45,7 @@ std::vector<double> zipf_loads(const RoutingSpec& spec, std::int32_t layer) {
 }  // namespace
 
 std::span<const Choice<RoutingKind>> choices_of(RoutingKind) {
-  static constexpr std::array<Choice<RoutingKind>, 5> kChoices = {{
+  static constexpr std::array<Choice<RoutingKind>, 6> kChoices = {{
       {RoutingKind::uniform, "uniform", "every token picks its experts evenly at random"},
       {RoutingKind::balanced, "balanced", "every expert gets the same count, to within one"},
       {RoutingKind::gumbel, "gumbel",
@@ -53,6 +53,7 @@ std::span<const Choice<RoutingKind>> choices_of(RoutingKind) {
        "exact balance"},
       {RoutingKind::zipf, "zipf", "expected load of the r-th hottest expert ~ r^-alpha"},
       {RoutingKind::counts, "counts", "expected loads from recorded counts per layer and expert"},
+      {RoutingKind::trace, "trace", "recorded token sets, replayed"},
   }};
   return kChoices;
 }
@@ -104,6 +105,17 @@ void check_routing(const RoutingSpec& spec, const std::string& file, const std::
                    "allowed: leave the group limit out; counts already show the gate's effect");
     }
   }
+  if (spec.kind == RoutingKind::trace) {
+    if (spec.trace == nullptr || spec.trace->num_tokens() == 0) {
+      problems.add(file, pointer + "/trace", "no trace is given");
+    } else if (spec.trace->top_k != spec.gate.top_k || spec.trace->experts > spec.gate.experts) {
+      problems.add(file, pointer + "/trace",
+                   "the trace has top " + std::to_string(spec.trace->top_k) + " of " +
+                       std::to_string(spec.trace->experts) + " experts, the model top " +
+                       std::to_string(spec.gate.top_k) + " of " + std::to_string(spec.gate.experts),
+                   "allowed: a trace of a model with the same router");
+    }
+  }
   problems.throw_if_any();
 }
 
@@ -113,6 +125,9 @@ struct LayerRouting::State {
   std::int32_t layer = 0;
   bool balanced = false;
   bool uniform = false;
+  std::shared_ptr<const TokenTrace> trace;
+  std::size_t trace_layer = 0;
+  ReplayOrder replay = ReplayOrder::shuffled;
   std::vector<double> inclusion;
   // The sampler of a law given by its inclusion probabilities needs weights that take a while to
   // find; many uses never draw a token.
@@ -127,6 +142,9 @@ struct LayerRouting::State {
       }
     });
     return *sampler;
+  }
+  std::vector<std::int16_t> replayed(std::int64_t tokens, std::uint64_t draw) const {
+    return gather_sets(*trace, trace_layer, replay_batch(*trace, replay, tokens, seed, draw));
   }
   RandomStream stream(const char* name, std::uint64_t draw) const {
     return RandomStream(seed, name, (draw << 16) ^ static_cast<std::uint64_t>(layer));
@@ -201,6 +219,18 @@ LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t layer) {
     case RoutingKind::counts:
       use_loads(spec.layer_loads[static_cast<std::size_t>(layer) % spec.layer_loads.size()]);
       break;
+    case RoutingKind::trace: {
+      state->trace = spec.trace;
+      state->replay = spec.replay;
+      state->trace_layer = static_cast<std::size_t>(layer) % spec.trace->layers.size();
+      state->inclusion.assign(experts, 0.0);
+      const std::vector<std::int64_t> totals = layer_totals(*spec.trace, state->trace_layer);
+      for (std::size_t e = 0; e < totals.size(); ++e) {
+        state->inclusion[e] =
+            static_cast<double>(totals[e]) / static_cast<double>(spec.trace->num_tokens());
+      }
+      break;
+    }
   }
   state_ = std::move(state);
 }
@@ -216,6 +246,9 @@ bool LayerRouting::is_uniform() const { return state_->uniform; }
 
 std::vector<std::int16_t> LayerRouting::draw_tokens(std::int64_t tokens, std::uint64_t draw) const {
   MOESIM_CHECK(tokens >= 0, "a number of tokens");
+  if (state_->trace != nullptr) {
+    return state_->replayed(tokens, draw);
+  }
   std::vector<std::int16_t> sets(static_cast<std::size_t>(tokens * state_->gate.top_k));
   RandomStream stream = state_->stream("routing/tokens", draw);
   if (state_->balanced) {
@@ -270,6 +303,11 @@ RoutedCounts LayerRouting::draw_counts(std::span<const std::int64_t> tokens_per_
   RandomStream stream = state_->stream("routing/counts", draw);
   std::int64_t position = 0;
   std::vector<std::int16_t> sets;
+  std::vector<std::int16_t> recorded;
+  if (state_->trace != nullptr) {
+    recorded = state_->replayed(
+        std::accumulate(tokens_per_source.begin(), tokens_per_source.end(), std::int64_t{0}), draw);
+  }
   const std::vector<std::int32_t> order =
       state_->balanced ? even_order(gate.experts) : std::vector<std::int32_t>{};
   for (std::size_t s = 0; s < tokens_per_source.size(); ++s) {
@@ -279,6 +317,11 @@ RoutedCounts LayerRouting::draw_counts(std::span<const std::int64_t> tokens_per_
     const std::int64_t selections = tokens * gate.top_k;
     if (state_->balanced) {
       add_even_counts(order, position, selections, row);
+      position += selections;
+    } else if (state_->trace != nullptr) {
+      for (std::int64_t i = position; i < position + selections; ++i) {
+        ++row[static_cast<std::size_t>(recorded[static_cast<std::size_t>(i)])];
+      }
       position += selections;
     } else if (selections > kDrawBinomialAbove * gate.experts) {
       draw_binomial_counts(state_->inclusion, tokens, selections, stream, row);

@@ -18,11 +18,12 @@
 #include "sim/base/field_table.h"
 #include "sim/base/random.h"
 #include "sim/moe/token_routing_law.h"
+#include "sim/moe/token_routing_replay.h"
 #include "sim/moe/token_routing_sampler.h"
 
 namespace moesim {
 
-enum class RoutingKind { uniform, balanced, gumbel, zipf, counts };
+enum class RoutingKind { uniform, balanced, gumbel, zipf, counts, trace };
 
 /// Names and docs of the kinds, for readers, schemas and forms.
 std::span<const Choice<RoutingKind>> choices_of(RoutingKind);
@@ -36,6 +37,9 @@ struct RoutingSpec {
   double alpha = 0.0;               ///< zipf: load of the r-th expert ~ r^-alpha, before the cap
   /// counts: selections per expert [layers][experts], any scale; layer index modulo its length.
   std::vector<std::vector<double>> layer_loads;
+  /// trace: recorded sets; layer index modulo the recorded layers.
+  std::shared_ptr<const TokenTrace> trace;
+  ReplayOrder replay = ReplayOrder::shuffled;  ///< trace: which tokens a batch is made of
   std::uint64_t seed = 0;
 };
 
@@ -77,7 +81,8 @@ class LayerRouting {
 
   /// Token sets [tokens, top_k], each in order of falling score. `draw` numbers independent draws
   /// (step, replication ...); equal arguments give equal sets. Plain top-k: > 50 M selections/s.
-  /// Balanced: totals differ by at most 1 without a group limit (about 2 with).
+  /// Balanced: totals differ by at most 1 without a group limit (about 2 with). Trace: the recorded
+  /// sets of a batch of tokens that is the same for all layers of one draw.
   std::vector<std::int16_t> draw_tokens(std::int64_t tokens, std::uint64_t draw) const;
 
   /// Counts per (source, expert) of `tokens_per_source` [sources]. Token by token while that is

@@ -16,6 +16,8 @@ constexpr std::array<double, 4> kNodes = {0.1834346424956498, 0.5255324099163290
                                           0.7966664774136267, 0.9602898564975363};
 constexpr std::array<double, 4> kNodeWeights = {0.3626837833783620, 0.3137066458778873,
                                                 0.2223810344533745, 0.1012285362903763};
+/// From this mean on counts are treated as skewed normals; the error in a maximum is below 0.2%.
+constexpr double kLarge = 48.0;
 constexpr double kTailMass = 1e-9;  ///< what the quadrature range leaves out on each side
 
 /// The first `k` probabilities (0 .. k-1 clocks rang) of clocks taken one by one.
@@ -349,10 +351,41 @@ double large_expected_max(std::span<const double> means, std::span<const double>
 
 double expected_max_count(std::span<const double> means, std::span<const double> variances) {
   MOESIM_CHECK(!means.empty() && means.size() == variances.size(), "one variance a mean");
-  constexpr double kLarge = 48.0;  // the normal's error in the maximum is then below 0.2%
   const double largest = *std::max_element(means.begin(), means.end());
   return largest < kLarge ? small_expected_max(means, variances)
                           : large_expected_max(means, variances);
+}
+
+double expected_excess_count(double mean, double variance, std::int64_t capacity) {
+  // The sum of P(X > n) over n >= capacity.
+  double excess = 0.0;
+  if (mean < kLarge) {
+    CountLaw law(mean, variance);
+    for (int n = 0; n < 8192; ++n) {
+      const double above = 1.0 - law.at(n);
+      if (n >= capacity) {
+        excess += above;
+      }
+      if (above < 1e-12) {
+        break;
+      }
+    }
+    return excess;
+  }
+  const double sd = std::sqrt(variance);
+  const double at = static_cast<double>(capacity);
+  if (sd <= 0.0 || at < mean - 8.0 * sd) {
+    return std::max(0.0, mean - at);
+  }
+  const double skewness = (2.0 * variance / mean - 1.0) / sd;
+  const double step = sd / 16.0;
+  for (double x = at + 0.5 * step;; x += step) {
+    const double above = 1.0 - skewed_cdf(x, mean, sd, skewness);
+    excess += step * above;
+    if (above < 1e-9) {
+      return excess;
+    }
+  }
 }
 
 }  // namespace moesim

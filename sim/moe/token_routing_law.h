@@ -41,4 +41,7 @@ double normal_cdf(double z);
 /// (Wilson-Hilferty).
 double expected_max_count(std::span<const double> means, std::span<const double> variances);
 
+/// E[max(0, X - capacity)] of one such count.
+double expected_excess_count(double mean, double variance, std::int64_t capacity);
+
 }  // namespace moesim
