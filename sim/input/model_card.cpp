@@ -34,7 +34,11 @@ Json without_defaults(const Json& json, const Json& defaults) {
 
 Json layer_json(LayerClass layer) {
   AttentionSpec& attention = layer.attention;
-  if (attention.value_dim == attention.head_dim) {
+  // What complete_and_check derives from other keys is left out.
+  if (attention.kind == AttentionKind::mla) {
+    attention.head_dim = 0;
+    attention.kv_heads = attention.kv_heads == attention.heads ? 0 : attention.kv_heads;
+  } else if (attention.value_dim == attention.head_dim) {
     attention.value_dim = 0;
   }
   const LayerClass defaults;
@@ -74,6 +78,7 @@ std::span<const Choice<AttentionKind>> choices_of(AttentionKind) {
   static constexpr Choice<AttentionKind> kChoices[] = {
       {AttentionKind::standard, "standard", "multi-head, grouped-query or multi-query attention"},
       {AttentionKind::mla, "mla", "multi-head latent attention"},
+      {AttentionKind::compressed, "compressed", "window of shared key-values plus compressed ones"},
       {AttentionKind::linear, "linear", "linear attention with a matrix state a head"},
       {AttentionKind::state_space, "state_space", "Mamba state-space layer"},
       {AttentionKind::none, "none", "no token mixer in this layer"},
@@ -99,6 +104,7 @@ std::span<const Choice<RouterKind>> choices_of(RouterKind) {
       {RouterKind::top_k_softmax, "top_k_softmax", "top-k logits, then softmax over them"},
       {RouterKind::sigmoid_top_k, "sigmoid_top_k", "independent sigmoid scores, top-k"},
       {RouterKind::sigmoid_bias, "sigmoid_bias", "sigmoid scores chosen with a balancing bias"},
+      {RouterKind::softplus_bias, "softplus_bias", "root of softplus scores, balancing bias"},
       {RouterKind::top1_switch, "top1_switch", "softmax, one expert, capacity"},
       {RouterKind::top2_gshard, "top2_gshard", "softmax, second expert by its score, capacity"},
       {RouterKind::expert_choice, "expert_choice", "experts pick their tokens"},
@@ -147,8 +153,11 @@ const Fields<AttentionSpec>& fields_of(const AttentionSpec*) {
           .add("value_dim", &A::value_dim, count("value width of a head; 0: head_dim", 0))
           .add("window", &A::window, count("tokens a query sees at most; absent: all", 1, 1e9))
           .add("window_is_chunk", &A::window_is_chunk, flag("fixed chunks instead of sliding"))
-          .add("compression", &A::compression, count("tokens per cached entry", 1, 65536))
+          .add("compression", &A::compression, count("tokens per compressed entry", 1, 65536))
+          .add("compression_overlaps", &A::compression_overlaps, flag("entries overlap by half"))
           .add("q_lora_rank", &A::q_lora_rank, count("rank of the query; 0: full projection", 0))
+          .add("output_groups", &A::output_groups, count("compressed: groups of the output", 0))
+          .add("output_rank", &A::output_rank, count("compressed: rank of an output group", 0))
           .add("kv_lora_rank", &A::kv_lora_rank, count("mla: width of the cached latent", 0))
           .add("rope_dim", &A::rope_dim, count("mla: rotary part of a key, shared by heads", 0))
           .add("nope_dim", &A::nope_dim, count("mla: rotary-free part of a head's key", 0))
@@ -177,7 +186,8 @@ const Fields<RouterSpec>& fields_of(const RouterSpec*) {
           .add("kind", &R::kind, {.doc = "scores and selection"})
           .add("groups", &R::groups, count("equal groups of experts", 1))
           .add("groups_chosen", &R::groups_chosen, count("groups that a token may use", 1))
-          .add("has_bias", &R::has_bias, flag("one bias parameter per expert"));
+          .add("has_bias", &R::has_bias, flag("one bias parameter per expert"))
+          .add("has_gate", &R::has_gate, flag("a learned gate exists; false for pure hashing"));
   return table;
 }
 
@@ -289,6 +299,7 @@ const Fields<ModelCard>& fields_of(const ModelCard*) {
           .add("learned_positions", &M::learned_positions, count("learned position rows", 0))
           .add("norm_has_bias", &M::norm_has_bias, flag("LayerNorm with bias, not RMSNorm"))
           .add("has_final_norm", &M::has_final_norm, flag("a norm before the LM head"))
+          .add("residual_streams", &M::residual_streams, count("hyper-connection streams", 1, 64))
           .add("layers", &M::layers, {.doc = "decoder layer classes", .required = true})
           .add("encoder_layers", &M::encoder_layers, flag("encoder layer classes"))
           .add("order", &M::order, flag("order of the decoder layers; empty: as listed"))

@@ -22,6 +22,8 @@ namespace moesim {
 enum class AttentionKind {
   standard,     ///< multi-head, grouped-query or multi-query softmax attention
   mla,          ///< multi-head latent attention (DeepSeek-V2): one cached latent for all heads
+  compressed,   ///< one vector is key and value of all heads; a window of them plus one compressed
+                ///< entry per `compression` tokens (DeepSeek-V4)
   linear,       ///< linear attention with a matrix state a head; `recurrence` says which
   state_space,  ///< Mamba; `recurrence` says which
   none,         ///< the layer has no token mixer (a feed-forward-only layer)
@@ -30,11 +32,11 @@ enum class AttentionKind {
 /// The update rule of a `linear` or `state_space` layer; it decides the parameters and the state.
 enum class Recurrence { none, gated_delta, kimi_delta, lightning, mamba1, mamba2 };
 
-/// A small attention that picks the top_k cached tokens the real one may read (DeepSeek-V3.2).
+/// A small attention that picks the top_k cached entries the real one may read (DeepSeek-V3.2, V4).
 struct IndexerSpec {
   std::int64_t heads = 0;
   std::int64_t head_dim = 0;  ///< also the cached key elements per token, in the 8-bit format
-  std::int64_t top_k = 0;     ///< cached tokens a query reads
+  std::int64_t top_k = 0;     ///< cached entries a query reads
 };
 
 /// One token mixer. Head counts and widths are per layer and unsharded.
@@ -46,19 +48,22 @@ struct AttentionSpec {
   std::int64_t value_dim = 0;  ///< value width of a head; the loader sets 0 to head_dim
   std::optional<std::int64_t> window;  ///< tokens a query sees at most (sliding window or chunk)
   bool window_is_chunk = false;        ///< true: fixed chunks of `window` tokens (Llama 4)
-  std::int64_t compression = 1;        ///< tokens per cached entry (compressed sparse attention)
+  std::int64_t compression = 1;        ///< compressed: tokens per entry; 1 = the window alone
+  bool compression_overlaps = false;   ///< an entry also pools the tokens before it
   std::int64_t q_lora_rank = 0;        ///< low-rank query: 0 = a full projection
-  std::int64_t kv_lora_rank = 0;       ///< mla: width of the cached latent
-  std::int64_t rope_dim = 0;           ///< mla: shared rotary part of a key, cached beside it
-  std::int64_t nope_dim = 0;           ///< mla: rotary-free part of a head's key
-  bool qkv_bias = false;               ///< biases on the q, k and v projections
-  bool output_bias = false;            ///< a bias on the output projection
-  bool qk_norm = false;                ///< a learned norm over every query and key head
-  bool qk_norm_is_wide = false;        ///< ... over all heads at once (OLMoE, MiniMax-M2)
-  bool sinks = false;                  ///< a learned sink logit per head (gpt-oss)
-  bool output_gate = false;            ///< a gate as wide as the attention output
-  bool shares_kv = false;              ///< reuses the keys and values of an earlier layer
-  bool cross_attention = false;        ///< a second attention over the encoder's output
+  std::int64_t output_groups = 0;  ///< compressed: head groups of the low-rank output projection
+  std::int64_t output_rank = 0;    ///< compressed: rank of each group
+  std::int64_t kv_lora_rank = 0;   ///< mla: width of the cached latent
+  std::int64_t rope_dim = 0;       ///< mla: shared rotary part of a key, cached beside it
+  std::int64_t nope_dim = 0;       ///< mla: rotary-free part of a head's key
+  bool qkv_bias = false;           ///< biases on the q, k and v projections
+  bool output_bias = false;        ///< a bias on the output projection
+  bool qk_norm = false;            ///< a learned norm over every query and key head
+  bool qk_norm_is_wide = false;    ///< ... over all heads at once (OLMoE, MiniMax-M2)
+  bool sinks = false;              ///< a learned sink logit per head (gpt-oss)
+  bool output_gate = false;        ///< a gate as wide as the attention output
+  bool shares_kv = false;          ///< reuses the keys and values of an earlier layer
+  bool cross_attention = false;    ///< a second attention over the encoder's output
   std::optional<IndexerSpec> indexer;  ///< sparse attention behind a learned indexer
   Recurrence recurrence = Recurrence::none;
   std::int64_t state_dim = 0;     ///< state_space: state width per channel
@@ -73,6 +78,7 @@ enum class RouterKind {
   top_k_softmax,  ///< the k largest logits, then softmax over them
   sigmoid_top_k,  ///< independent sigmoid scores, the k largest
   sigmoid_bias,   ///< sigmoid scores chosen with a balancing bias (auxiliary-loss-free)
+  softplus_bias,  ///< the same with square roots of softplus scores (DeepSeek-V4)
   top1_switch,    ///< softmax, one expert, capacity (Switch)
   top2_gshard,    ///< softmax, second expert drawn by its score, capacity (GShard)
   expert_choice,  ///< experts pick their tokens
@@ -86,6 +92,7 @@ struct RouterSpec {
   std::int64_t groups = 1;
   std::int64_t groups_chosen = 1;
   bool has_bias = false;  ///< one parameter per expert: logit bias or balancing bias
+  bool has_gate = true;   ///< a learned gate [hidden, experts]; a pure hash router has none
 };
 
 enum class FfnKind { dense, moe, none };
@@ -185,6 +192,7 @@ struct ModelCard {
   std::int64_t learned_positions = 0;  ///< rows of a learned position embedding, 0 = none
   bool norm_has_bias = false;          ///< LayerNorm with bias instead of RMSNorm
   bool has_final_norm = true;
+  std::int64_t residual_streams = 1;       ///< parallel residual streams (hyper-connections)
   std::vector<LayerClass> layers;          ///< of the decoder
   std::vector<LayerClass> encoder_layers;  ///< empty for decoder-only models
   std::vector<LayerRun> order;             ///< of `layers`; empty: class after class as listed

@@ -50,6 +50,7 @@ class LayerChecker {
       a.kv_heads = a.heads;
     }
     a.value_dim = a.value_dim == 0 ? a.head_dim : a.value_dim;
+    compressed(a);
     const bool recurrent = a.kind == AttentionKind::linear || a.kind == AttentionKind::state_space;
     if (a.kind != AttentionKind::none && a.recurrence != Recurrence::mamba1) {
       positive("/attention/heads", a.heads, kind);
@@ -71,6 +72,21 @@ class LayerChecker {
       problem("/attention/cross_attention", "is true but the model has no encoder",
               "allowed: encoder_layers with at least one class");
     }
+  }
+
+  void compressed(AttentionSpec& a) {
+    if (a.kind != AttentionKind::compressed) {
+      if (a.compression != 1) {
+        problem("/attention/compression", "only kind \"compressed\" has compressed entries",
+                "allowed: leave it out");
+      }
+      return;
+    }
+    a.kv_heads = a.kv_heads == 0 ? 1 : a.kv_heads;
+    positive("/attention/window", a.window.value_or(0), "compressed attention");
+    positive("/attention/q_lora_rank", a.q_lora_rank, "compressed attention");
+    positive("/attention/output_groups", a.output_groups, "compressed attention");
+    positive("/attention/output_rank", a.output_rank, "compressed attention");
   }
 
   void recurrence(const AttentionSpec& a, bool recurrent) {

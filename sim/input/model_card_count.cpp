@@ -49,6 +49,40 @@ double mla_parameters(double hidden, const AttentionSpec& a) {
   return sum;
 }
 
+/// Learned pooling of `a.compression` tokens into one entry of `dim` elements.
+double compressor_parameters(double hidden, double dim, const AttentionSpec& a) {
+  const double channels = (a.compression_overlaps ? 2.0 : 1.0) * dim;
+  return 2.0 * hidden * channels + num(a.compression) * channels + dim;
+}
+
+double compressed_parameters(double hidden, const AttentionSpec& a) {
+  const double dim = num(a.head_dim);
+  const double rank = num(a.q_lora_rank);
+  double sum = hidden * rank + rank + rank * num(a.heads) * dim;  // queries through a low rank
+  sum += hidden * dim + dim;                                      // the shared key-value, its norm
+  sum += num(a.heads) * dim * num(a.output_rank);                 // each group of heads to its rank
+  sum += num(a.output_groups * a.output_rank) * hidden;
+  sum += a.sinks ? num(a.heads) : 0.0;
+  sum += a.compression > 1 ? compressor_parameters(hidden, dim, a) : 0.0;
+  return sum;
+}
+
+double indexer_parameters(double hidden, const AttentionSpec& a) {
+  const double dim = num(a.indexer->head_dim);
+  const double from = a.q_lora_rank > 0 ? num(a.q_lora_rank) : hidden;
+  // queries from the query latent, one weight a head, and one key: compressed, or per token with a
+  // LayerNorm
+  const double key = a.kind == AttentionKind::compressed ? compressor_parameters(hidden, dim, a)
+                                                         : hidden * dim + 2.0 * dim;
+  return from * num(a.indexer->heads) * dim + hidden * num(a.indexer->heads) + key;
+}
+
+/// Mixing weights of one hyper-connection: reads, writes and mixes `streams` residual streams.
+double hyper_connection_parameters(double hidden, double streams) {
+  const double mixes = (2.0 + streams) * streams;
+  return streams > 1.0 ? mixes * streams * hidden + mixes + 3.0 : 0.0;
+}
+
 double linear_parameters(double hidden, const AttentionSpec& a) {
   const double keys = num(a.kv_heads * a.head_dim);
   const double values = num(a.heads * a.value_dim);
@@ -93,8 +127,10 @@ double cached_elements(const AttentionSpec& a) {
     elements = num(a.kv_lora_rank + a.rope_dim);
   } else if (a.kind == AttentionKind::standard && !a.shares_kv) {
     elements = num(a.kv_heads * (a.head_dim + a.value_dim));
+  } else if (a.kind == AttentionKind::compressed) {
+    elements = num(a.head_dim);
   }
-  return elements / num(a.compression);
+  return elements;
 }
 
 /// Elements of the state and the convolution tail of one recurrent layer.
@@ -138,6 +174,9 @@ double attention_parameters(const ModelCard& card, const AttentionSpec& a) {
     case AttentionKind::mla:
       sum = mla_parameters(hidden, a);
       break;
+    case AttentionKind::compressed:
+      sum = compressed_parameters(hidden, a);
+      break;
     case AttentionKind::linear:
       sum = linear_parameters(hidden, a);
       break;
@@ -147,13 +186,7 @@ double attention_parameters(const ModelCard& card, const AttentionSpec& a) {
     case AttentionKind::none:
       break;
   }
-  if (a.indexer) {
-    // queries from the query latent, one key with its LayerNorm, one weight a head
-    const double from = a.q_lora_rank > 0 ? num(a.q_lora_rank) : hidden;
-    const double dim = num(a.indexer->head_dim);
-    sum += from * num(a.indexer->heads) * dim + hidden * dim + 2.0 * dim +
-           hidden * num(a.indexer->heads);
-  }
+  sum += a.indexer ? indexer_parameters(hidden, a) : 0.0;
   return a.cross_attention ? 2.0 * sum : sum;
 }
 
@@ -175,6 +208,9 @@ ParameterKinds count_layer(const ModelCard& card, const LayerClass& layer) {
   ParameterKinds kinds;
   kinds.attention = attention_parameters(card, layer.attention);
   kinds.norms = num(layer.norms) * hidden * (card.norm_has_bias ? 2.0 : 1.0);
+  const double sublayers = (layer.attention.kind != AttentionKind::none ? 1.0 : 0.0) +
+                           (ffn.kind != FfnKind::none ? 1.0 : 0.0);
+  kinds.norms += sublayers * hyper_connection_parameters(hidden, num(card.residual_streams));
   if (ffn.kind == FfnKind::dense) {
     kinds.dense_ffn = ffn_weights(hidden, num(ffn.width), ffn);
   }
@@ -187,7 +223,7 @@ ParameterKinds count_layer(const ModelCard& card, const LayerClass& layer) {
     kinds.shared_experts += ffn.expert_dim > 0 ? 2.0 * hidden * num(ffn.expert_dim) : 0.0;
     kinds.shared_experts +=
         ffn.residual_width > 0 ? ffn_weights(hidden, num(ffn.residual_width), ffn) : 0.0;
-    kinds.router = ffn.router.kind == RouterKind::hash ? 0.0 : hidden * num(ffn.experts);
+    kinds.router = ffn.router.has_gate ? hidden * num(ffn.experts) : 0.0;
     kinds.router += ffn.router.has_bias ? num(ffn.experts) : 0.0;
     kinds.router += ffn.shared_gate ? hidden : 0.0;
     kinds.router += ffn.residual_mix ? 2.0 * hidden + 2.0 : 0.0;
@@ -224,6 +260,10 @@ ParameterCount count_parameters(const ModelCard& card) {
   if (card.has_final_norm) {
     result.kinds.norms += norm * (card.encoder_layers.empty() ? 1.0 : 2.0);
   }
+  if (card.residual_streams > 1) {  // collapses the streams before the final norm
+    const double streams = num(card.residual_streams);
+    result.kinds.norms += streams * streams * num(card.hidden) + streams + 1.0;
+  }
   const double table = num(card.vocabulary) * num(card.hidden);
   result.input_embedding = table + num(card.learned_positions) * num(card.hidden);
   result.output_embedding = card.tied_embeddings ? 0.0 : table;
@@ -249,32 +289,42 @@ Bytes KvCacheSize::at(double context, double encoder_tokens) const {
   return sum;
 }
 
+namespace {
+
+void add_windowed(KvCacheSize& size, std::int64_t window, Bytes bytes) {
+  auto at = std::lower_bound(
+      size.windowed.begin(), size.windowed.end(), window,
+      [](const KvCacheSize::Windowed& w, std::int64_t value) { return w.window < value; });
+  if (at == size.windowed.end() || at->window != window) {
+    at = size.windowed.insert(at, {window, Bytes(0)});
+  }
+  at->per_token += bytes;
+}
+
+}  // namespace
+
 KvCacheSize kv_cache_size(const ModelCard& card, double bytes_per_element,
                           double state_bytes_per_element) {
   KvCacheSize size;
   for (const LayerClass& layer : card.layers) {
     const AttentionSpec& a = layer.attention;
     const double times = num(layer.count);
-    Bytes bytes(times * cached_elements(a) * bytes_per_element);
-    if (a.indexer) {
-      bytes +=
-          Bytes(times * num(a.indexer->head_dim) * moesim::bytes_per_element(NumberFormat::fp8));
-    }
+    const Bytes entry(times * cached_elements(a) * bytes_per_element);
+    const Bytes index_key(a.indexer ? times * num(a.indexer->head_dim) *
+                                          moesim::bytes_per_element(NumberFormat::fp8)
+                                    : 0.0);
     size.state += Bytes(times * state_elements(a) * state_bytes_per_element);
-    if (a.cross_attention) {
-      size.per_encoder_token += Bytes(times * cached_elements(a) * bytes_per_element);
+    size.per_encoder_token += a.cross_attention ? entry : Bytes(0);
+    if (a.kind == AttentionKind::compressed) {
+      add_windowed(size, a.window.value_or(1), entry);
+      if (a.compression > 1) {
+        size.per_token += (entry + index_key) / num(a.compression);
+      }
+    } else if (a.window) {
+      add_windowed(size, *a.window, entry + index_key);
+    } else {
+      size.per_token += entry + index_key;
     }
-    if (!a.window) {
-      size.per_token += bytes;
-      continue;
-    }
-    auto at = std::lower_bound(
-        size.windowed.begin(), size.windowed.end(), *a.window,
-        [](const KvCacheSize::Windowed& w, std::int64_t window) { return w.window < window; });
-    if (at == size.windowed.end() || at->window != *a.window) {
-      at = size.windowed.insert(at, {*a.window, Bytes(0)});
-    }
-    at->per_token += bytes;
   }
   return size;
 }

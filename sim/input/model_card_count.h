@@ -24,7 +24,7 @@ struct ParameterKinds {
   double routed_experts = 0.0;  ///< all experts
   double shared_experts = 0.0;  ///< shared experts and dense paths beside experts
   double dense_ffn = 0.0;
-  double norms = 0.0;
+  double norms = 0.0;          ///< norms and the mixing weights of hyper-connections
   double active_routed = 0.0;  ///< routed parameters that one token uses; part of routed_experts
 
   double total() const {

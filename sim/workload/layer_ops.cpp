@@ -45,6 +45,9 @@ class AttentionOps {
       case AttentionKind::mla:
         add_latent();
         break;
+      case AttentionKind::compressed:
+        add_compressed();
+        break;
       case AttentionKind::linear:
       case AttentionKind::state_space:
         add_recurrent();
@@ -66,10 +69,8 @@ class AttentionOps {
     return std::isfinite(limit) ? limit : 0.0;
   }
 
-  void add_attention(Rows rows, Op op) {
-    out_.before.push_back(
-        {OpKind::attention, rows, 1, std::move(op),
-         1.0 / static_cast<double>(std::max<std::int64_t>(1, spec_.compression))});
+  void add_attention(Rows rows, Op op, double context_share = 1.0) {
+    out_.before.push_back({OpKind::attention, rows, 1, std::move(op), context_share});
   }
 
   void project(double n, double k, Rows rows = Rows::tokens) {
@@ -81,7 +82,13 @@ class AttentionOps {
     const double value_dim =
         static_cast<double>(spec_.value_dim > 0 ? spec_.value_dim : spec_.head_dim);
     const double own_kv = spec_.shares_kv ? 0.0 : kv_heads() * (dim + value_dim);
-    project(heads() * dim * (spec_.output_gate ? 2.0 : 1.0) + own_kv, hidden_);
+    if (spec_.q_lora_rank > 0) {  // the down-projection is replicated on every tensor rank
+      const double rank = static_cast<double>(spec_.q_lora_rank);
+      project(rank + own_kv, hidden_);
+      project(heads() * dim, rank);
+    } else {
+      project(heads() * dim * (spec_.output_gate ? 2.0 : 1.0) + own_kv, hidden_);
+    }
     // Rotary embedding (with the optional head norms fused) and the write into the cache.
     out_.before.push_back(stream_op(OpKind::attention, 2.0 * (heads() * dim + own_kv)));
     AttentionDecodeOp decode;
@@ -164,19 +171,84 @@ class AttentionOps {
     const double rank = spec_.q_lora_rank > 0 ? static_cast<double>(spec_.q_lora_rank) : hidden_;
     project(width, rank);
     project(static_cast<double>(indexer.head_dim + indexer.heads), hidden_);
-    AttentionDecodeOp
-        decode;  // scores only: half the FLOPs of an attention, keys only: half its bytes
+    add_indexer_scores(1.0);
+  }
+
+  /// Scores of every query against one indexer key per `ratio` tokens: half the FLOPs of an
+  /// attention (no values), keys only: half its bytes.
+  void add_indexer_scores(double ratio) {
+    const IndexerSpec& indexer = *spec_.indexer;
+    AttentionDecodeOp decode;
     decode.heads = static_cast<double>(indexer.heads) / 2.0;
     decode.kv_heads = 0.5;
     decode.head_dim = static_cast<double>(indexer.head_dim);
     decode.kv_cache = NumberFormat::fp8;
-    out_.before.push_back({OpKind::attention, Rows::decode_tokens, 1, decode});
+    out_.before.push_back({OpKind::attention, Rows::decode_tokens, 1, decode, 1.0 / ratio});
     AttentionPrefillOp prefill;
-    prefill.heads = static_cast<double>(indexer.heads) / 2.0;
-    prefill.kv_heads = 0.5;
+    prefill.heads = static_cast<double>(indexer.heads) / 2.0 / ratio;
+    prefill.kv_heads = 0.5 / ratio;
     prefill.head_dim = static_cast<double>(indexer.head_dim);
     prefill.kv_cache = NumberFormat::fp8;
     out_.before.push_back({OpKind::attention, Rows::prefill_tokens, 1, prefill});
+  }
+
+  /// DeepSeek-V4's attention: every token stores one vector that is key and value of all heads,
+  /// kept for a window, and one more per `compression` tokens for ever; an indexer may pick among
+  /// those. Both parts are reads of one shared vector, as of an MLA latent without rotary part.
+  /// Prompts meet 1 / compression of the entries: their heads are scaled, which keeps the FLOPs
+  /// exact. Source: DeepSeek-V4 report, section 2.3.
+  void add_compressed() {
+    const double dim = static_cast<double>(spec_.head_dim);
+    const double q_rank = static_cast<double>(spec_.q_lora_rank);
+    const double ratio = static_cast<double>(spec_.compression);
+    const double entries_wide = spec_.compression_overlaps ? 2.0 : 1.0;
+    const double compressor = spec_.compression > 1 ? 2.0 * entries_wide * dim : 0.0;
+    project(q_rank + dim + compressor, hidden_);  // queries, shared key-value, pooling: replicated
+    out_.before.push_back(stream_op(OpKind::norm, 2.0 * (q_rank + dim) + compressor));
+    project(heads() * dim, q_rank);
+    out_.before.push_back(stream_op(OpKind::attention, 2.0 * (heads() + 1.0) * dim));
+    add_shared_vector_attention(1.0, static_cast<double>(spec_.window.value_or(0)));
+    if (spec_.compression > 1) {
+      double limit = 0.0;
+      if (spec_.indexer) {
+        const double width = static_cast<double>(spec_.indexer->heads * spec_.indexer->head_dim);
+        project(width, q_rank);
+        project(static_cast<double>(spec_.indexer->heads) +
+                    2.0 * entries_wide * static_cast<double>(spec_.indexer->head_dim),
+                hidden_);
+        add_indexer_scores(ratio);
+        limit = static_cast<double>(spec_.indexer->top_k);
+      }
+      add_shared_vector_attention(ratio, limit);
+    }
+    const double group_ranks = std::max(1.0, static_cast<double>(spec_.output_groups) / tensor_) *
+                               static_cast<double>(spec_.output_rank);
+    const double groups = std::max(1.0, static_cast<double>(spec_.output_groups) / tensor_);
+    out_.before.push_back({OpKind::attention_projection, Rows::tokens, 1,
+                           BatchedGemmOp{groups, 0, static_cast<double>(spec_.output_rank),
+                                         heads() * dim / groups, weights_}});
+    project(hidden_, group_ranks);
+  }
+
+  /// Attention over one entry per `ratio` tokens, at most `limit` of them (0: all).
+  void add_shared_vector_attention(double ratio, double limit) {
+    MlaDecodeOp decode;
+    decode.heads = heads();
+    decode.rope_dim = 0;
+    decode.latent_dim = static_cast<double>(spec_.head_dim);
+    decode.window = limit;
+    decode.kv_cache = kv_cache_;
+    add_attention(Rows::decode_tokens, decode, 1.0 / ratio);
+    MlaPrefillOp prefill;
+    prefill.heads = heads() / ratio;
+    prefill.nope_dim = static_cast<double>(spec_.head_dim);
+    prefill.rope_dim = 0;
+    prefill.value_dim = static_cast<double>(spec_.head_dim);
+    prefill.latent_dim = static_cast<double>(spec_.head_dim);
+    prefill.absorbed = true;
+    prefill.window = limit * ratio;
+    prefill.kv_cache = kv_cache_;
+    add_attention(Rows::prefill_tokens, prefill);
   }
 
   /// Linear attention and state-space layers: projections, convolution, and a state that is read
@@ -244,6 +316,14 @@ void add_experts(LayerTemplate& out, const FfnSpec& ffn, const LayerContext& con
       {OpKind::router, Rows::tokens, share,
        RoutingOp{0, static_cast<double>(ffn.experts), static_cast<double>(ffn.top_k)}});
 
+  if (ffn.expert_dim > 0) {  // tokens travel and are worked on in a narrower space
+    const NumberFormat format = weight_format(scenario, scenario.model->weights.shared_experts);
+    const double narrow = static_cast<double>(ffn.expert_dim);
+    out.before.push_back(
+        gemm_op(OpKind::shared_experts, narrow, hidden, format, Rows::tokens, share));
+    out.before.push_back(
+        gemm_op(OpKind::shared_experts, hidden, narrow, format, Rows::tokens, share));
+  }
   if (ffn.shared_experts > 0) {
     const double width = static_cast<double>(ffn.shared_experts * ffn.shared_width) / split;
     add_dense(out.shared, OpKind::shared_experts, hidden, width, ffn.gated,
