@@ -8,5 +8,13 @@
 namespace moesim::gpu::MOESIM_BACKEND {
 
 void router_gate(StreamHandle stream, const RouterGateCall& call);
+void permute_plan(StreamHandle stream, const PermutePlanCall& call);
+void permute_rows(StreamHandle stream, const PermuteRowsCall& call);
+void combine_rows(StreamHandle stream, const CombineRowsCall& call);
+void gemm(StreamHandle stream, const GemmCall& call);
+void grouped_gemm(StreamHandle stream, const GroupedGemmCall& call);
+void attention_decode(StreamHandle stream, const AttentionCall& call);
+void memory_copy(StreamHandle stream, const MemoryCopyCall& call);
+void touch(StreamHandle stream, const TouchCall& call);
 
 }  // namespace moesim::gpu::MOESIM_BACKEND

@@ -9,6 +9,14 @@ namespace moesim::gpu::MOESIM_BACKEND {
 const Kernels& kernels() {
   static const Kernels table{
       .router_gate = router_gate,
+      .permute_plan = permute_plan,
+      .permute_rows = permute_rows,
+      .combine_rows = combine_rows,
+      .gemm = gemm,
+      .grouped_gemm = grouped_gemm,
+      .attention_decode = attention_decode,
+      .memory_copy = memory_copy,
+      .touch = touch,
   };
   return table;
 }

@@ -3,13 +3,26 @@
 // of its kernel; all run on `stream` in the background.
 #pragma once
 
+#include "kernels/attention_decode.h"
 #include "kernels/device.h"
+#include "kernels/gemm.h"
+#include "kernels/grouped_gemm.h"
+#include "kernels/memory_copy.h"
 #include "kernels/router_gate.h"
+#include "kernels/token_permute.h"
 
 namespace moesim::gpu {
 
 struct Kernels {
   void (*router_gate)(StreamHandle stream, const RouterGateCall& call);
+  void (*permute_plan)(StreamHandle stream, const PermutePlanCall& call);
+  void (*permute_rows)(StreamHandle stream, const PermuteRowsCall& call);
+  void (*combine_rows)(StreamHandle stream, const CombineRowsCall& call);
+  void (*gemm)(StreamHandle stream, const GemmCall& call);
+  void (*grouped_gemm)(StreamHandle stream, const GroupedGemmCall& call);
+  void (*attention_decode)(StreamHandle stream, const AttentionCall& call);
+  void (*memory_copy)(StreamHandle stream, const MemoryCopyCall& call);
+  void (*touch)(StreamHandle stream, const TouchCall& call);
 };
 
 namespace on_host {
