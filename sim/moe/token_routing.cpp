@@ -13,7 +13,7 @@
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kInclusionTokens = 16384;  ///< where a group limit leaves no closed form
+constexpr std::int64_t kInclusionTokens = 8192;   ///< where a group limit leaves no closed form
 constexpr std::int64_t kDrawBinomialAbove = 256;  ///< selections per expert of one source
 
 std::vector<double> gumbel_weights(const RoutingSpec& spec, std::int32_t layer) {
@@ -166,13 +166,9 @@ LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t layer) {
       return;
     }
     RandomStream stream = state->stream("routing/inclusion", 0);
-    std::vector<std::int16_t> sets(static_cast<std::size_t>(kInclusionTokens * spec.gate.top_k));
-    state->sampler->draw(stream, kInclusionTokens, sets.data());
-    std::vector<std::int64_t> totals(experts, 0);
-    count_selections(sets, totals);
-    state->inclusion.resize(experts);
-    for (std::size_t e = 0; e < experts; ++e) {
-      state->inclusion[e] = static_cast<double>(totals[e]) / static_cast<double>(kInclusionTokens);
+    state->inclusion = state->sampler->estimate_inclusion(stream, kInclusionTokens);
+    for (double& p : state->inclusion) {
+      p = std::min(p, 1.0);
     }
   };
   const auto use_even = [&] {

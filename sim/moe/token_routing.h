@@ -63,9 +63,9 @@ struct RoutedCounts {
 /// The routing of one layer: immutable, safe to share between threads.
 class LayerRouting {
  public:
-  /// `spec` must pass `check_routing`. Costs under a millisecond, or some 10 ms with a binding
-  /// group limit and skew, where inclusion is estimated from 16,384 tokens of a stream of its own
-  /// (relative standard error 0.8% at p = 0.5, 4% at 1/32).
+  /// `spec` must pass `check_routing`. Costs about a millisecond; some 10 ms with a binding group
+  /// limit and skew, where inclusion is estimated from 8,192 tokens of a stream of its own
+  /// (relative standard error about 1.5%, common to the experts of a group).
   LayerRouting(const RoutingSpec& spec, std::int32_t layer);
   ~LayerRouting();
   LayerRouting(LayerRouting&&) noexcept;

@@ -48,6 +48,12 @@ class TokenSetSampler {
   /// `stream`.
   void draw(RandomStream& stream, std::int64_t tokens, std::int16_t* out) const;
 
+  /// Estimates P(expert is chosen) [experts] from `tokens` tokens under a group limit, where no
+  /// closed form is known. Every selection counts not as one expert but as its distribution given
+  /// the arrival times and the token's other experts (Rao-Blackwell), which leaves the noise of how
+  /// many selections a group gets: about 1.3 / sqrt(tokens), the same for a whole group.
+  std::vector<double> estimate_inclusion(RandomStream& stream, std::int64_t tokens) const;
+
  private:
   struct AliasCell {
     std::uint32_t threshold;  ///< keep the cell's own index when the fraction is below this
@@ -64,7 +70,9 @@ class TokenSetSampler {
 
   void build_alias(const Group& group);
   void draw_plain(RandomStream& stream, std::int64_t tokens, std::int16_t* out) const;
-  void draw_grouped(RandomStream& stream, std::int64_t tokens, std::int16_t* out) const;
+  /// Calls `selected(scratch)` after each token with what is known of every group's arrivals.
+  template <class Selected>
+  void draw_grouped(RandomStream& stream, std::int64_t tokens, Selected selected) const;
   std::int32_t draw_unseen(const Group& group, RandomStream& stream,
                            std::span<const std::uint32_t> seen, std::uint32_t stamp) const;
   std::int32_t draw_remaining(const Group& group, RandomStream& stream,

@@ -70,9 +70,9 @@ TEST(ExpectedMaxCount, MatchesClosedForms) {
 
 TEST(LoadProfile, MatchesSampledBatchesFromOneTokenToManyThousands) {
   // Tolerance: 3 standard errors of the sample plus 1.5% for the approximation (independent ranks
-  // and the law of the sum; group-limited inclusion is itself sampled).
+  // and the law of the sum; group-limited inclusion is itself sampled: 3.5%).
   for (const GateShape& gate : {kPlain256, kDeepSeekV3}) {
-    const double slack = gate.is_group_limited() ? 0.06 : 0.015;
+    const double slack = gate.is_group_limited() ? 0.035 : 0.015;
     for (const double sigma : {0.0001, 1.1}) {
       const auto routing =
           routing_of({.kind = RoutingKind::gumbel, .gate = gate, .sigma = sigma, .seed = 7}, 1);
