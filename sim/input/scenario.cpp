@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/base/text_hash.h"
+
 namespace moesim {
 namespace {
 
@@ -267,12 +269,19 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
     model = load_model_card(cards.path(CardKind::model, spec.model, file, "/model"));
     apply_edits(model, spec.model_edits, file, diagnostics);
     scenario.model = std::make_shared<const ModelCard>(model);
+    scenario.card_hashes.emplace_back(spec.model,
+                                      hash_text(cards.hash(CardKind::model, spec.model)));
   });
   collect([&] {
     scenario.cluster =
         std::make_shared<const ClusterProfile>(cards.cluster(spec.cluster, file, "/cluster"));
     scenario.device = std::make_shared<const DeviceProfile>(
         cards.device(scenario.cluster->node_groups.front().device, file, "/cluster"));
+    scenario.card_hashes.emplace_back(spec.cluster,
+                                      hash_text(cards.hash(CardKind::cluster, spec.cluster)));
+    scenario.card_hashes.emplace_back(
+        scenario.device->id,
+        hash_text(cards.hash(CardKind::device, scenario.cluster->node_groups.front().device)));
   });
   if (scenario.cluster != nullptr) {
     const NodeGroup& group = scenario.cluster->node_groups.front();

@@ -161,6 +161,7 @@ struct Scenario {
   std::shared_ptr<const ClusterProfile> cluster;
   std::shared_ptr<const DeviceProfile> device;
   ParallelWays ways;
+  std::vector<std::pair<std::string, std::string>> card_hashes;  ///< card id, hash of its text
 };
 
 /// Reads the file's keys without resolving them. Throws InputError with every problem.

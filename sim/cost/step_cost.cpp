@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/cost/step_cost.h"
+
+#include <algorithm>
+
+namespace moesim {
+
+/// Seconds of a run of ops on one stream, by what they were for.
+struct StepCostModel::Part {
+  double seconds = 0;
+  std::array<double, kNumOpKinds> by_kind{};
+  std::array<double, kNumOpFamilies> by_family{};
+  std::array<double, 4> by_basis{};
+  double flops = 0;
+
+  void add(OpKind kind, double time, Basis basis) {
+    seconds += time;
+    by_kind[static_cast<std::size_t>(kind)] += time;
+    by_basis[static_cast<std::size_t>(basis)] += time;
+  }
+  void add(const Part& other) {
+    seconds += other.seconds;
+    flops += other.flops;
+    for (std::size_t i = 0; i < kNumOpKinds; ++i) {
+      by_kind[i] += other.by_kind[i];
+    }
+    for (std::size_t i = 0; i < kNumOpFamilies; ++i) {
+      by_family[i] += other.by_family[i];
+    }
+    for (std::size_t i = 0; i < by_basis.size(); ++i) {
+      by_basis[i] += other.by_basis[i];
+    }
+  }
+};
+
+LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus)
+    : top_k_(static_cast<double>(step.top_k)), ranks_(step.ways.expert) {
+  if (step.num_moe_layers == 0) {
+    return;
+  }
+  const std::int64_t ranks_per_domain =
+      std::max<std::int64_t>(1, domain_gpus / step.ways.expert_tensor);
+  const ExpertMap map = ExpertMap::contiguous(
+      static_cast<std::int32_t>(step.experts), static_cast<std::int32_t>(ranks_),
+      static_cast<std::int32_t>(std::min(ranks_per_domain, ranks_)));
+  profiles_ = std::make_shared<const RoutingProfiles>(
+      routing, static_cast<std::int32_t>(step.num_moe_layers), map);
+  alike_ =
+      profiles_->layer(0).routing().is_balanced() || profiles_->layer(0).routing().is_uniform();
+  const std::int64_t layers = alike_ ? 1 : step.num_moe_layers;
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const std::span<const double> share =
+        profiles_->layer(static_cast<std::int32_t>(layer)).rank_share();
+    std::vector<double> nodes(static_cast<std::size_t>(map.nodes()), 0.0);
+    for (std::size_t rank = 0; rank < share.size(); ++rank) {
+      nodes[rank / static_cast<std::size_t>(map.ranks_per_node)] += share[rank];
+    }
+    node_imbalance_.push_back(max_over_mean(nodes));
+  }
+}
+
+LayerLoad LoadView::at(std::int64_t moe_layer, double tokens_per_rank) const {
+  const std::int64_t layer = alike_ ? 0 : moe_layer;
+  const double tokens = tokens_per_rank * static_cast<double>(ranks_);
+  const LoadProfile profile = profiles_->at(static_cast<std::int32_t>(layer), tokens);
+  LayerLoad load;
+  load.experts.assignments = profile.hottest_rank_load;
+  load.experts.active_experts = profile.active_slots_hottest;
+  load.experts.hottest = profile.hottest_expert_load;
+  load.experts.padded = profile.hottest_rank_load +
+                        32.0 * profile.active_slots_hottest;  // half a 64-row tile an expert
+  // The busiest rank receives more copies than anyone sends; a node's network cards share what
+  // arrives at the node.
+  const double receive = profile.rank_max_over_mean();
+  const double node_receive = node_imbalance_[static_cast<std::size_t>(layer)];
+  const FanOut& fan_out = profile.fan_out;
+  load.exchange.ranks = ranks_;
+  load.exchange.remote_selections = tokens_per_rank * fan_out.remote_selections * receive;
+  load.exchange.local_selections = tokens_per_rank * (top_k_ - fan_out.remote_selections) * receive;
+  load.exchange.node_copies = tokens_per_rank * fan_out.remote_nodes * node_receive;
+  load.exchange.rank_copies = tokens_per_rank * fan_out.ranks * receive;
+  return load;
+}
+
+StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routing)
+    : template_(compile_step(scenario)),
+      cost_(*scenario.device),
+      collectives_(*scenario.cluster,
+                   scenario.device->sm_count ? scenario.device->sm_count->value : 1,
+                   scenario.spec.communication.communication_sms.value_or(-1)),
+      loads_(routing, template_, collectives_.domain_gpus()),
+      overlap_(scenario.spec.communication.overlap),
+      host_overhead_s_(scenario.spec.runtime.host_overhead_s) {
+  const bool is_decode = scenario.spec.workload.phase == Phase::decode;
+  switch (scenario.spec.communication.dispatch) {
+    case DispatchKernel::automatic:
+      kernel_ = is_decode ? ExchangeKernel::low_latency : ExchangeKernel::normal;
+      break;
+    case DispatchKernel::low_latency:
+      kernel_ = ExchangeKernel::low_latency;
+      break;
+    case DispatchKernel::normal:
+      kernel_ = ExchangeKernel::normal;
+      break;
+  }
+}
+
+StepCostModel::Part StepCostModel::evaluate_ops(const std::vector<TemplateOp>& ops,
+                                                const StepBatch& batch) const {
+  Part part;
+  for (const TemplateOp& item : ops) {
+    const Op op = item.bind(batch);
+    const CostEstimate cost = cost_.estimate(op);
+    if (cost.seconds.value() <= 0) {
+      continue;
+    }
+    part.add(item.kind, cost.seconds.value() + cost_.launch_gap().value(), cost.basis);
+    part.by_family[static_cast<std::size_t>(family_of(op))] += cost.seconds.value();
+    part.flops += work_of(op).flops.value();
+  }
+  return part;
+}
+
+StepCostModel::Part StepCostModel::evaluate_syncs(const std::vector<TemplateSync>& syncs,
+                                                  const StepBatch& batch) const {
+  Part part;
+  for (const TemplateSync& sync : syncs) {
+    const double tokens = batch.tokens();
+    if (tokens > 0) {
+      part.add(OpKind::tensor_sync,
+               collectives_.collective(sync.op, sync.ranks, sync.bytes_per_token * tokens).value(),
+               Basis::fitted);
+    }
+  }
+  return part;
+}
+
+void StepCostModel::add_layer(const LayerTemplate& layer, const StepBatch& whole,
+                              OverlapRule overlap, StepCost& total) const {
+  const bool splits =
+      overlap == OverlapRule::two_batch && layer.experts && layer.experts->has_exchange;
+  const double parts = splits ? 2.0 : 1.0;
+  const StepBatch batch = splits ? whole.split(2.0) : whole;
+
+  Part fixed = evaluate_ops(layer.before, batch);
+  fixed.add(evaluate_syncs(layer.after_attention, batch));
+  fixed.add(evaluate_ops(layer.after, batch));
+  fixed.add(evaluate_syncs(layer.after_ffn, batch));
+  const Part shared = evaluate_ops(layer.shared, batch);
+
+  const auto accumulate = [&](const Part& part, double times) {
+    total.seconds += Seconds(part.seconds * times);
+    total.flops += part.flops * times;
+    for (std::size_t i = 0; i < kNumOpKinds; ++i) {
+      total.by_kind[i] += part.by_kind[i] * times;
+    }
+    for (std::size_t i = 0; i < kNumOpFamilies; ++i) {
+      total.by_family[i] += part.by_family[i] * times;
+    }
+    for (std::size_t i = 0; i < total.by_basis.size(); ++i) {
+      total.by_basis[i] += part.by_basis[i] * times;
+    }
+  };
+  const double count = static_cast<double>(layer.count);
+  accumulate(fixed, parts * count);
+  accumulate(shared, parts * count);
+  if (!layer.experts) {
+    return;
+  }
+
+  const TemplateExperts& experts = *layer.experts;
+  const std::int64_t distinct = loads_.layers_are_alike() ? 1 : layer.count;
+  const double repeat = count / static_cast<double>(distinct);
+  const double data = static_cast<double>(template_.ways.data);
+  const double ranks = static_cast<double>(template_.ways.expert);
+  // All tokens of the step, spread over the ranks of the exchange.
+  const double tokens = batch.tokens() * data;
+  for (std::int64_t i = 0; i < distinct; ++i) {
+    const LayerLoad load = loads_.at(experts.first_moe_layer + i, tokens / ranks);
+    MoeOp op = experts.prototype;
+    op.tokens = tokens;
+    op.load = load.experts;
+    const CostEstimate cost = cost_.estimate(op);
+    Part work;
+    if (cost.seconds.value() > 0) {
+      work.add(OpKind::experts, cost.seconds.value() + cost_.launch_gap().value(), cost.basis);
+      work.by_family[static_cast<std::size_t>(OpFamily::grouped_gemm)] += cost.seconds.value();
+      work.flops += work_of(op).flops.value();
+    }
+    accumulate(work, parts * repeat);
+    if (!experts.has_exchange) {
+      continue;
+    }
+    const ExchangeCost dispatch =
+        collectives_.exchange(kernel_, ExchangeDirection::dispatch, load.exchange, template_.hidden,
+                              experts.dispatch_format);
+    const ExchangeCost combine =
+        collectives_.exchange(kernel_, ExchangeDirection::combine, load.exchange, template_.hidden,
+                              experts.combine_format);
+    const double exchange = dispatch.seconds.value() + combine.seconds.value();
+    const double taxed = dispatch.seconds.value() * dispatch.sm_fraction +
+                         combine.seconds.value() * combine.sm_fraction;
+    const double compute = fixed.seconds + shared.seconds + work.seconds;
+    double exposed = exchange;  // seconds of the exchange, all parts together, that nothing hides
+    switch (overlap) {
+      case OverlapRule::serial:
+        break;
+      case OverlapRule::shared_expert:
+        exposed = exchange - std::min(dispatch.seconds.value(), shared.seconds);
+        break;
+      case OverlapRule::two_batch:
+        // While an exchange runs, compute advances at the share of SMs it leaves: the tax is paid
+        // once per exchanged second.
+        exposed = std::max(parts * taxed, parts * (exchange - compute));
+        break;
+      case OverlapRule::perfect:
+        exposed = std::max(0.0, exchange - compute);
+        break;
+    }
+    total.exchange += Seconds(parts * exchange * repeat);
+    const double dispatch_share = exchange > 0 ? dispatch.seconds.value() / exchange : 0.0;
+    total.seconds += Seconds(exposed * repeat);
+    total.by_kind[static_cast<std::size_t>(OpKind::dispatch)] += exposed * dispatch_share * repeat;
+    total.by_kind[static_cast<std::size_t>(OpKind::combine)] +=
+        exposed * (1.0 - dispatch_share) * repeat;
+    total.by_basis[static_cast<std::size_t>(Basis::fitted)] += exposed * repeat;
+  }
+}
+
+StepCost StepCostModel::evaluate(const StepBatch& batch, OverlapRule overlap) const {
+  StepCost total;
+  LayerTemplate ends;  // embedding and head, as a layer of their own
+  ends.before = template_.first;
+  ends.after = template_.last;
+  add_layer(ends, batch, OverlapRule::serial, total);
+  for (const LayerTemplate& layer : template_.layers) {
+    add_layer(layer, batch, overlap, total);
+  }
+  total.seconds += Seconds(host_overhead_s_);
+  total.by_kind[static_cast<std::size_t>(OpKind::host)] += host_overhead_s_;
+  total.by_basis[static_cast<std::size_t>(Basis::estimate)] += host_overhead_s_;
+  return total;
+}
+
+RoutingSpec routing_of(const Scenario& scenario) {
+  RoutingSpec routing;
+  const RoutingConfig& config = scenario.spec.routing;
+  routing.seed = static_cast<std::uint64_t>(scenario.spec.seed);
+  for (const LayerClass& layer : scenario.model->layers) {
+    if (layer.ffn.kind != FfnKind::moe) {
+      continue;
+    }
+    routing.gate.experts = static_cast<std::int32_t>(layer.ffn.experts);
+    routing.gate.top_k = static_cast<std::int32_t>(layer.ffn.top_k);
+    if (config.group_limited) {
+      routing.gate.groups = static_cast<std::int32_t>(layer.ffn.router.groups);
+      routing.gate.groups_chosen = static_cast<std::int32_t>(layer.ffn.router.groups_chosen);
+    }
+  }
+  switch (config.kind) {
+    case RoutingModel::uniform:
+      routing.kind = RoutingKind::uniform;
+      break;
+    case RoutingModel::gumbel:
+      routing.kind = config.sigma == 0 ? RoutingKind::balanced : RoutingKind::gumbel;
+      routing.sigma = config.sigma;
+      break;
+    case RoutingModel::zipf:
+      routing.kind = RoutingKind::zipf;
+      routing.alpha = config.alpha;
+      break;
+    case RoutingModel::counts:
+    case RoutingModel::trace:
+      routing.kind = RoutingKind::counts;
+      break;
+  }
+  return routing;
+}
+
+}  // namespace moesim

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/run/step_metrics.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sim/base/quantity_text.h"
+#include "sim/base/text_hash.h"
+
+namespace moesim {
+namespace {
+
+/// Basis of a figure that mixes several: the weakest that carries at least a tenth of the time.
+Basis mixed_basis(const std::array<double, 4>& by_basis) {
+  double total = 0;
+  for (const double share : by_basis) {
+    total += share;
+  }
+  Basis basis = Basis::measured;
+  for (std::size_t i = 0; i < by_basis.size(); ++i) {
+    if (by_basis[i] >= 0.1 * total && total > 0) {
+      basis = static_cast<Basis>(i);
+    }
+  }
+  return basis;
+}
+
+/// Tokens accepted from one sequence and step: the real one and the run of right drafts, 1 + a +
+/// a^2 + ... + a^d.
+double accepted_tokens(const WorkloadSpec& workload) {
+  double tokens = 1;
+  double chance = 1;
+  double drafts = workload.draft_tokens;
+  while (drafts > 0) {
+    chance *= workload.acceptance;
+    tokens += chance * std::min(1.0, drafts);
+    drafts -= 1;
+  }
+  return tokens;
+}
+
+void add(SimulationResult& result, std::string name, std::string unit, std::string doc,
+         double value, Basis basis) {
+  Metric metric;
+  metric.value = value;
+  metric.basis = basis;
+  result.metrics.push_back({std::move(name), std::move(unit), std::move(doc), metric});
+}
+
+/// A step has one length: its distribution over requests is a point.
+void add_point(SimulationResult& result, std::string name, std::string doc, double value,
+               Basis basis) {
+  Metric metric;
+  metric.value = value;
+  metric.basis = basis;
+  result.metrics.push_back(
+      {std::move(name), "s", std::move(doc), Distribution{metric, metric, metric, metric}});
+}
+
+void add_feasibility(SimulationResult& result, const Scenario& scenario, const MemoryBudget& memory,
+                     const StepBatch& batch) {
+  if (memory.fits()) {
+    return;
+  }
+  result.feasibility.ok = false;
+  result.feasibility.reasons.push_back(
+      "out of memory: a GPU needs " + quantity_text(memory.total) + " and " +
+      quantity_text(memory.available) + " may be planned for (" +
+      quantity_text(scenario.device->memory.value) + " times /runtime/memory_utilisation " +
+      number_text(scenario.spec.runtime.memory_utilisation) + "); " +
+      quantity_text(memory.total - memory.available) + " are missing");
+  const auto largest =
+      std::max_element(memory.kinds.begin(), memory.kinds.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::string hint = "largest part: " + largest->first + ", " + quantity_text(largest->second);
+  const double context =
+      std::max(1.0, batch.decode_sequences > 0 ? batch.decode_context : batch.prefill_new_tokens);
+  const double replica_gpus =
+      static_cast<double>(scenario.ways.gpus) / static_cast<double>(scenario.ways.data);
+  const double sequences = std::floor(memory.kv_cache_tokens / context) / replica_gpus;
+  if (memory.kv_cache_tokens > 0 && sequences > 0) {
+    hint +=
+        "; what would fit: /workload/batch_per_gpu " + number_text(sequences) + " at this context";
+  } else {
+    hint +=
+        "; no batch fits: use more GPUs, smaller weights (/precision/weights), or GPUs with more "
+        "memory";
+  }
+  result.feasibility.reasons.push_back(hint);
+}
+
+void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double step_s,
+                      double tokens) {
+  const double gpus = static_cast<double>(scenario.ways.gpus);
+  if (tokens <= 0) {
+    return;
+  }
+  for (const GpuHourPrice& price : scenario.device->prices) {
+    if (price.kind == PriceKind::on_demand) {
+      add(result, "usd_per_million_output_tokens", "usd",
+          "GPU hours at " + number_text(price.usd_per_gpu_hour) + " USD (" + price.provider + ", " +
+              price.date + ")",
+          price.usd_per_gpu_hour / 3600.0 * gpus * step_s / tokens * 1e6, Basis::datasheet);
+      break;
+    }
+  }
+  if (scenario.device->power) {
+    add(result, "joules_per_output_token", "j",
+        "at the board power limit of every GPU: an upper bound",
+        scenario.device->power->value.value() * gpus * step_s / tokens, Basis::datasheet);
+  }
+}
+
+}  // namespace
+
+double output_tokens(const Scenario& scenario, const StepBatch& batch) {
+  return batch.decode_sequences * accepted_tokens(scenario.spec.workload) *
+         static_cast<double>(scenario.ways.data);
+}
+
+double input_tokens(const Scenario& scenario, const StepBatch& batch) {
+  return batch.prefill_sequences * batch.prefill_new_tokens *
+         static_cast<double>(scenario.ways.data);
+}
+
+void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const StepBatch& batch) {
+  const StepTemplate& step = model.step_template();
+  if (step.num_moe_layers == 0) {
+    return;
+  }
+  const bool has_exchange = step.ways.data > 1;
+  const double parts = model.overlap() == OverlapRule::two_batch && has_exchange ? 2.0 : 1.0;
+  const double tokens = batch.tokens() * static_cast<double>(step.ways.data) / parts;
+  const std::int64_t layers = model.loads().layers_are_alike() ? 1 : step.num_moe_layers;
+  double rank = 0;
+  double expert = 0;
+  double active = 0;
+  double remote_copies = 0;
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const LoadProfile profile = model.loads().profile(layer, tokens);
+    rank += profile.rank_max_over_mean();
+    expert += profile.expert_max_over_mean();
+    active += profile.active_experts;
+    const LayerLoad load =
+        model.loads().at(layer, tokens / static_cast<double>(model.loads().ranks()));
+    remote_copies += model.exchange_kernel() == ExchangeKernel::normal
+                         ? load.exchange.node_copies
+                         : load.exchange.remote_selections;
+  }
+  const double count = static_cast<double>(layers);
+  outcome.rank_max_over_mean = rank / count;
+  outcome.expert_max_over_mean = expert / count;
+  outcome.active_experts = active / count;
+  if (has_exchange) {
+    for (const LayerTemplate& layer : step.layers) {
+      if (layer.experts) {
+        const double copy =
+            copy_bytes(step.hidden, layer.experts->dispatch_format, Bytes(0)).value() +
+            copy_bytes(step.hidden, layer.experts->combine_format, Bytes(0)).value();
+        outcome.nic_bytes +=
+            remote_copies / count * parts * copy * static_cast<double>(layer.count);
+      }
+    }
+  }
+}
+
+void add_step_metrics(SimulationResult& result, const Scenario& scenario,
+                      const StepCostModel& model, const StepBatch& batch,
+                      const StepOutcome& outcome, const MemoryBudget& memory) {
+  const double gpus = static_cast<double>(scenario.ways.gpus);
+  const double step_s = outcome.seconds.value();
+  const Basis basis = mixed_basis(outcome.by_basis);
+  const double out = output_tokens(scenario, batch);
+  const double in = input_tokens(scenario, batch);
+  const bool has_experts = model.step_template().num_moe_layers > 0;
+
+  add_point(result, "step_s", "time of one engine step", step_s, basis);
+  if (out > 0) {
+    add(result, "output_tokens_per_s_per_gpu", "", "tokens generated", out / step_s / gpus, basis);
+    add_point(result, "tpot_s", "time per output token of a sequence",
+              step_s / (out / (batch.decode_sequences * static_cast<double>(scenario.ways.data))),
+              basis);
+  }
+  if (in > 0) {
+    add(result, "input_tokens_per_s_per_gpu", "", "prompt tokens read", in / step_s / gpus, basis);
+    add_point(result, "ttft_s",
+              "time to first token without queueing: the step that reads the prompt", step_s,
+              basis);
+  }
+  const NumberFormat format =
+      has_experts
+          ? compute_format(scenario.spec.precision.experts.value_or(
+                scenario.spec.precision.weights.value_or(scenario.model->weights.routed_experts)))
+          : compute_format(
+                scenario.spec.precision.weights.value_or(scenario.model->weights.dense_ffn));
+  add(result, "mfu", "fraction",
+      "FLOPs of the busiest GPU over the datasheet peak of " + choice_name(format),
+      outcome.flops_per_gpu / step_s / model.cost_model().peak(format).value(), basis);
+  if (has_experts) {
+    add(result, "rank_load_max_over_mean", "",
+        "tokens of the busiest GPU over the mean, mean over layers", outcome.rank_max_over_mean,
+        Basis::estimate);
+    add(result, "expert_load_max_over_mean", "",
+        "tokens of the hottest expert over the mean, mean over layers",
+        outcome.expert_max_over_mean, Basis::estimate);
+    add(result, "activated_experts_mean", "",
+        "experts of a layer that get a token in one pass, mean over layers", outcome.active_experts,
+        Basis::estimate);
+    if (scenario.spec.capacity.factor) {
+      add(result, "dropped_token_fraction", "fraction",
+          "(token, expert) selections dropped at full experts", outcome.dropped_fraction,
+          Basis::estimate);
+    }
+  }
+  if (outcome.nic_bytes > 0) {
+    const NodeGroup& node = scenario.cluster->node_groups.front();
+    const double nic = node.nics.rate.value.value() * static_cast<double>(node.nics.per_node) /
+                       static_cast<double>(node.gpus_per_node);
+    Metric metric;
+    metric.value = outcome.nic_bytes / step_s / nic;
+    metric.basis = basis;
+    result.metrics.push_back({"link_utilisation", "fraction",
+                              "mean over the step, busiest GPU's share of the line rate",
+                              MetricGroup{{"nic", metric}}});
+  }
+  MetricGroup kinds;
+  for (const auto& [kind, bytes] : memory.kinds) {
+    Metric metric;
+    metric.value = bytes.value();
+    metric.basis = kind == "activations" || kind == "runtime" || kind == "communication_buffers"
+                       ? Basis::estimate
+                       : Basis::datasheet;
+    if (bytes.value() > 0) {
+      kinds.emplace_back(kind, metric);
+    }
+  }
+  result.metrics.push_back(
+      {"memory_bytes", "bytes", "on the fullest GPU, by kind", std::move(kinds)});
+  if (memory.kv_cache_tokens > 0) {
+    add(result, "kv_cache_tokens", "", "tokens that fit the cache of one attention replica",
+        std::floor(memory.kv_cache_tokens), Basis::estimate);
+  }
+  add_cost_metrics(result, scenario, step_s, out);
+
+  for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
+    const double seconds = outcome.by_kind[static_cast<std::size_t>(kind.value)];
+    if (seconds > 0) {
+      result.breakdown.push_back({std::string(kind.name), std::string(kind.doc), seconds});
+    }
+  }
+  double basis_total = 0;
+  for (const double seconds : outcome.by_basis) {
+    basis_total += seconds;
+  }
+  for (const Choice<Basis>& choice : choices_of(Basis{})) {
+    const double share = outcome.by_basis[static_cast<std::size_t>(choice.value)] / basis_total;
+    if (share > 0) {
+      result.basis_share.emplace_back(choice.name, share);
+    }
+  }
+  add_feasibility(result, scenario, memory, batch);
+}
+
+}  // namespace moesim
