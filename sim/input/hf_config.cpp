@@ -27,6 +27,7 @@ constexpr HfFamily kFamilies[] = {
     {"hunyuan_v1_moe", "hunyuan", softmax_top_k, false, false, QkNorm::heads},
     {"jamba", "jamba"},
     {"kimi_k2", "kimi", sigmoid_bias, true},
+    {"kimi_linear", "kimi", sigmoid_bias, true},
     {"llama", "llama"},
     {"llama4_text", "llama", sigmoid_top_k},
     {"minimax", "minimax"},
@@ -60,6 +61,7 @@ std::string canonical_type(std::string type) {
       {"step3_vl", "step3_text"},
       {"ernie4_5_moe_vl", "ernie4_5_moe"},
       {"kimi_k25", "kimi_k2"},
+      {"kimi_k3", "kimi_linear"},
   };
   for (const auto& [alias, name] : kAliases) {
     if (type == alias) {

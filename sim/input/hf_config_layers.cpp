@@ -57,7 +57,7 @@ class FeedForwards {
                           "moe_top_k", "num_selected_experts", "ffn_config/moe_top_k"});
     config_.find({"experts_per_token"});  // gpt-oss repeats it
     moe_.width = config_.integer({"moe_intermediate_size"}, width);
-    moe_.expert_dim = config_.integer({"moe_latent_size"}, 0);
+    moe_.expert_dim = config_.integer({"moe_latent_size", "routed_expert_hidden_size"}, 0);
     read_shared(width);
     if (config_.flag({"use_residual"},
                      false)) {  // Arctic: a dense path as wide as the hidden state
@@ -232,7 +232,9 @@ std::vector<LayerClass> hf_layers(HfConfigReader& config, const HfFamily& family
       config.required({"num_hidden_layers", "n_layers", "n_layer", "num_layers"}, kMaxLayers);
   const std::vector<HfMixer> mixers = hf_mixers(config, family, hidden, layers);
   FeedForwards ffns(config, family, hidden, layers);
-  const std::int64_t extra_norms = config.flag({"parallel_attn_mlp_res"}, false) ? 1 : 0;
+  // Arctic's dense path has a norm of its own; Kimi-K3's attention residuals have two vectors each.
+  const std::int64_t extra_norms = (config.flag({"parallel_attn_mlp_res"}, false) ? 1 : 0) +
+                                   (config.has({"attn_res_block_size"}) ? 4 : 0);
   std::vector<LayerClass> result;
   for (std::int64_t i = 0; i < layers; ++i) {
     LayerClass layer;

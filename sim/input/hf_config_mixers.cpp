@@ -3,6 +3,7 @@
 // Sources: the modelling code of each family in transformers (src/transformers/models/<type>), or
 // published beside the weights (Step-3, Hunyuan-Large, MiniMax-M1).
 #include <algorithm>
+#include <set>
 
 #include "sim/input/hf_config_layers.h"
 
@@ -89,7 +90,9 @@ class Mixers {
     a.qk_norm_is_wide = a.qk_norm && (family_.qk_norm == QkNorm::wide ||
                                       config_.text({"qk_norm_type"}, "") == "per_layer");
     config_.find({"qk_norm_type"});
-    a.output_gate = config_.flag({"attn_output_gate"}, family_.model_type == "qwen3_next");
+    config_.find({"mla_use_nope"});  // positions without a rotation: the same shapes
+    a.output_gate = config_.flag({"attn_output_gate", "mla_use_output_gate"},
+                                 family_.model_type == "qwen3_next");
     if (config_.has({"index_topk"}) && is_mla_) {
       a.indexer =
           IndexerSpec{config_.required({"index_n_heads"}), config_.required({"index_head_dim"}),
@@ -147,6 +150,19 @@ class Mixers {
       r.value_dim = config_.required({"linear_value_head_dim"});
       r.conv_width = config_.integer({"linear_conv_kernel_dim"}, 4);
       full_every_ = std::max<std::int64_t>(1, config_.integer({"full_attention_interval"}, 4));
+    } else if (config_.has({"linear_attn_config/kda_layers"})) {
+      recurrent_word_ = "linear";
+      r.kind = AttentionKind::linear;
+      r.recurrence = Recurrence::kimi_delta;
+      r.heads = config_.required({"linear_attn_config/num_heads"});
+      r.kv_heads = r.heads;
+      r.head_dim = config_.required({"linear_attn_config/head_dim"});
+      r.value_dim = r.head_dim;
+      r.conv_width = config_.integer({"linear_attn_config/short_conv_kernel_size"}, 4);
+      r.output_gate = config_.flag({"linear_attn_config/use_full_rank_gate"}, false);
+      for (const std::int64_t layer : config_.integers({"linear_attn_config/kda_layers"})) {
+        delta_layers_.insert(layer - 1);  // counted from 1
+      }
     } else if (config_.has({"attn_type_list"}) || family_.model_type == "minimax") {
       recurrent_word_ = "lightning";
       r.kind = AttentionKind::linear;
@@ -183,6 +199,9 @@ class Mixers {
     }
     if (!attention_flags_.empty()) {
       return at < attention_flags_.size() && attention_flags_[at] == 0;
+    }
+    if (recurrent_.recurrence == Recurrence::kimi_delta) {
+      return delta_layers_.contains(i);
     }
     return recurrent_.recurrence == Recurrence::gated_delta && (i + 1) % full_every_ != 0;
   }
@@ -246,6 +265,7 @@ class Mixers {
   std::vector<std::int64_t> without_rope_;
   std::int64_t rope_interval_ = 4;
   std::int64_t full_every_ = 4;
+  std::set<std::int64_t> delta_layers_;
   std::vector<std::int64_t> attention_flags_;
   std::int64_t attention_period_ = 1;
   std::int64_t attention_offset_ = 0;

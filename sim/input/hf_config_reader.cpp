@@ -93,6 +93,12 @@ bool is_irrelevant(std::string_view key) {
       "relative_attention_num_buckets",
       "relative_attention_max_distance",
       "language_model_only",
+      "latent_moe_use_norm",
+      "use_grouped_topk",
+      "moe_router_activation_func",
+      "activation_situ_beta",
+      "activation_situ_linear_beta",
+      "gate_lower_bound",
   };
   return std::any_of(kWords.begin(), kWords.end(),
                      [&](std::string_view word) { return key.find(word) != key.npos; }) ||

@@ -61,9 +61,9 @@ struct AttentionSpec {
   bool qk_norm = false;            ///< a learned norm over every query and key head
   bool qk_norm_is_wide = false;    ///< ... over all heads at once (OLMoE, MiniMax-M2)
   bool sinks = false;              ///< a learned sink logit per head (gpt-oss)
-  bool output_gate = false;        ///< a gate as wide as the attention output
-  bool shares_kv = false;          ///< reuses the keys and values of an earlier layer
-  bool cross_attention = false;    ///< a second attention over the encoder's output
+  bool output_gate = false;      ///< a gate as wide as the attention output (kimi_delta: full rank)
+  bool shares_kv = false;        ///< reuses the keys and values of an earlier layer
+  bool cross_attention = false;  ///< a second attention over the encoder's output
   std::optional<IndexerSpec> indexer;  ///< sparse attention behind a learned indexer
   Recurrence recurrence = Recurrence::none;
   std::int64_t state_dim = 0;     ///< state_space: state width per channel

@@ -93,10 +93,13 @@ double linear_parameters(double hidden, const AttentionSpec& a) {
       // z gate, two scalars (decay, beta) a head, A_log and dt_bias, a norm over a head's values
       return projections + hidden * values + hidden * 2.0 * num(a.heads) + conv +
              2.0 * num(a.heads) + num(a.value_dim);
-    case Recurrence::kimi_delta:
-      // low-rank gates (rank head_dim) for decay and output, one beta a head, A_log, dt_bias, norm
-      return projections + 2.0 * (hidden * num(a.head_dim) + num(a.head_dim) * values) +
+    case Recurrence::kimi_delta: {
+      // A low-rank gate (rank head_dim) for the decay and, unless it is full, for the output; one
+      // beta a head, A_log, dt_bias, a norm.
+      const double low_rank = hidden * num(a.head_dim) + num(a.head_dim) * values;
+      return projections + low_rank + (a.output_gate ? hidden * values : low_rank) +
              hidden * num(a.heads) + conv + num(a.heads) + values + num(a.value_dim);
+    }
     case Recurrence::lightning:
       return projections + hidden * values + values;  // output gate and a norm over all values
     default:

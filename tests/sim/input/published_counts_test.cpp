@@ -106,6 +106,7 @@ TEST(ShippedCards, CoverTheRequirementList) {
                              "gpt_oss_120b",
                              "kimi_k2",
                              "kimi_k2_thinking",
+                             "kimi_k3",
                              "glm_4_5",
                              "glm_5",
                              "minimax_m1",
