@@ -54,7 +54,7 @@ void add_provenance(Fields<S>& table) {
 template <class T>
 const Fields<Sourced<T>>& sourced_fields() {
   static const Fields<Sourced<T>> table = [] {
-    Fields<Sourced<T>> fields("sourced number");
+    Fields<Sourced<T>> fields(std::is_integral_v<T> ? "sourced count" : "sourced number");
     fields.add("value", &Sourced<T>::value, {.doc = "the number, unscaled SI", .required = true});
     add_provenance(fields);
     return fields;
