@@ -9,6 +9,7 @@
 
 #include "sim/base/error.h"
 #include "sim/moe/token_routing_balanced.h"
+#include "sim/moe/token_routing_skew.h"
 
 namespace moesim {
 namespace {
@@ -16,46 +17,56 @@ namespace {
 constexpr std::int64_t kInclusionTokens = 8192;   ///< where a group limit leaves no closed form
 constexpr std::int64_t kDrawBinomialAbove = 256;  ///< selections per expert of one source
 
-std::vector<double> gumbel_weights(const RoutingSpec& spec, std::int32_t layer) {
-  const double sigma =
-      spec.layer_sigma.empty()
-          ? spec.sigma
-          : spec.layer_sigma[static_cast<std::size_t>(layer) % spec.layer_sigma.size()];
-  RandomStream stream(spec.seed, "routing/layer", static_cast<std::uint64_t>(layer));
-  std::vector<double> weights(static_cast<std::size_t>(spec.gate.experts));
-  for (double& w : weights) {
-    w = portable_exp(sigma * stream.normal());
-  }
-  return weights;
-}
-
-/// r^-alpha in an order of experts that is random per layer.
-std::vector<double> zipf_loads(const RoutingSpec& spec, std::int32_t layer) {
-  RandomStream stream(spec.seed, "routing/layer", static_cast<std::uint64_t>(layer));
-  std::vector<double> loads(static_cast<std::size_t>(spec.gate.experts));
-  for (std::size_t r = 0; r < loads.size(); ++r) {
-    loads[r] = portable_exp(-spec.alpha * portable_log(static_cast<double>(r + 1)));
-  }
-  for (std::size_t i = loads.size(); i > 1; --i) {
-    std::swap(loads[i - 1], loads[stream.below(i)]);
-  }
-  return loads;
+double sigma_of(const RoutingSpec& spec, std::int32_t layer) {
+  return spec.layer_sigma.empty()
+             ? spec.sigma
+             : spec.layer_sigma[static_cast<std::size_t>(layer) % spec.layer_sigma.size()];
 }
 
 }  // namespace
 
 std::span<const Choice<RoutingKind>> choices_of(RoutingKind) {
-  static constexpr std::array<Choice<RoutingKind>, 6> kChoices = {{
+  static constexpr std::array<Choice<RoutingKind>, 9> kChoices = {{
       {RoutingKind::uniform, "uniform", "every token picks its experts evenly at random"},
       {RoutingKind::balanced, "balanced", "every expert gets the same count, to within one"},
       {RoutingKind::gumbel, "gumbel",
        "top-k of fixed logits sigma * N(0, 1) per layer plus Gumbel noise per token; sigma 0 is "
        "exact balance"},
       {RoutingKind::zipf, "zipf", "expected load of the r-th hottest expert ~ r^-alpha"},
+      {RoutingKind::dirichlet, "dirichlet", "expected loads from a symmetric Dirichlet"},
+      {RoutingKind::lognormal, "lognormal", "expected loads exp(sigma * N(0, 1))"},
+      {RoutingKind::power_law, "power_law",
+       "loads drawn from a density ~ x^-alpha, as measured MoE kernel tables do"},
       {RoutingKind::counts, "counts", "expected loads from recorded counts per layer and expert"},
       {RoutingKind::trace, "trace", "recorded token sets, replayed"},
   }};
   return kChoices;
+}
+
+std::vector<double> layer_popularity(const RoutingSpec& spec, std::int32_t layer) {
+  RandomStream stream(spec.seed, "routing/layer", static_cast<std::uint64_t>(layer));
+  const std::int32_t experts = spec.gate.experts;
+  switch (spec.kind) {
+    case RoutingKind::uniform:
+    case RoutingKind::balanced:
+    case RoutingKind::trace:
+      break;
+    case RoutingKind::gumbel:
+    case RoutingKind::lognormal:
+      return lognormal_loads(experts, sigma_of(spec, layer), stream);
+    case RoutingKind::zipf:
+      return zipf_loads(experts, spec.alpha, stream);
+    case RoutingKind::dirichlet:
+      return dirichlet_loads(experts, spec.alpha, stream);
+    case RoutingKind::power_law: {
+      const std::vector<std::int64_t> counts =
+          power_law_counts(experts, spec.gate.top_k, spec.power_law_tokens, spec.alpha, stream);
+      return {counts.begin(), counts.end()};
+    }
+    case RoutingKind::counts:
+      return spec.layer_loads[static_cast<std::size_t>(layer) % spec.layer_loads.size()];
+  }
+  return std::vector<double>(static_cast<std::size_t>(experts), 1.0);
 }
 
 void check_routing(const RoutingSpec& spec, const std::string& file, const std::string& pointer) {
@@ -63,7 +74,7 @@ void check_routing(const RoutingSpec& spec, const std::string& file, const std::
   if (const char* problem = problem_of(spec.gate); *problem != '\0') {
     problems.add(file, pointer, problem);
   }
-  if (spec.kind == RoutingKind::gumbel) {
+  if (spec.kind == RoutingKind::gumbel || spec.kind == RoutingKind::lognormal) {
     // Beyond 20 the weights of a thousand experts leave the range of a double.
     if (!(spec.sigma >= 0.0 && spec.sigma <= 20.0)) {
       problems.add(file, pointer + "/sigma", number_text(spec.sigma) + " is out of range",
@@ -76,9 +87,19 @@ void check_routing(const RoutingSpec& spec, const std::string& file, const std::
       }
     }
   }
-  if (spec.kind == RoutingKind::zipf && !(spec.alpha >= 0.0 && spec.alpha <= 20.0)) {
+  const bool zipf = spec.kind == RoutingKind::zipf || spec.kind == RoutingKind::power_law;
+  if (zipf && !(spec.alpha >= 0.0 && spec.alpha <= 20.0)) {
     problems.add(file, pointer + "/alpha", number_text(spec.alpha) + " is out of range",
                  "allowed: 0 to 20");
+  }
+  if (spec.kind == RoutingKind::dirichlet && !(spec.alpha >= 1e-3 && spec.alpha <= 1e6)) {
+    problems.add(file, pointer + "/alpha", number_text(spec.alpha) + " is out of range",
+                 "allowed: 0.001 to 1e6");
+  }
+  if (spec.kind == RoutingKind::power_law &&
+      !(spec.power_law_tokens >= 1 && spec.power_law_tokens <= (std::int64_t{1} << 30))) {
+    problems.add(file, pointer + "/power_law_tokens",
+                 std::to_string(spec.power_law_tokens) + " is out of range", "allowed: 1 to 2^30");
   }
   if (spec.kind == RoutingKind::counts) {
     if (spec.layer_loads.empty()) {
@@ -191,29 +212,20 @@ LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t layer) {
       state->balanced = true;
       use_even();
       break;
-    case RoutingKind::gumbel: {
-      const double sigma =
-          spec.layer_sigma.empty()
-              ? spec.sigma
-              : spec.layer_sigma[static_cast<std::size_t>(layer) % spec.layer_sigma.size()];
-      state->balanced = sigma == 0.0;
+    case RoutingKind::gumbel:
+      state->balanced = sigma_of(spec, layer) == 0.0;
       if (state->balanced) {
         use_even();
       } else {
-        use_weights(gumbel_weights(spec, layer));
+        use_weights(layer_popularity(spec, layer));
       }
       break;
-    }
     case RoutingKind::zipf:
-      state->uniform = spec.alpha == 0.0;
-      if (state->uniform) {
-        use_even();
-      } else {
-        use_loads(zipf_loads(spec, layer));
-      }
-      break;
+    case RoutingKind::lognormal:
+    case RoutingKind::dirichlet:
+    case RoutingKind::power_law:
     case RoutingKind::counts:
-      use_loads(spec.layer_loads[static_cast<std::size_t>(layer) % spec.layer_loads.size()]);
+      use_loads(layer_popularity(spec, layer));
       break;
     case RoutingKind::trace: {
       state->trace = spec.trace;

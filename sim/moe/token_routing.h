@@ -23,7 +23,17 @@
 
 namespace moesim {
 
-enum class RoutingKind { uniform, balanced, gumbel, zipf, counts, trace };
+enum class RoutingKind {
+  uniform,
+  balanced,
+  gumbel,
+  zipf,
+  dirichlet,
+  lognormal,
+  power_law,
+  counts,
+  trace
+};
 
 /// Names and docs of the kinds, for readers, schemas and forms.
 std::span<const Choice<RoutingKind>> choices_of(RoutingKind);
@@ -32,9 +42,13 @@ std::span<const Choice<RoutingKind>> choices_of(RoutingKind);
 struct RoutingSpec {
   RoutingKind kind = RoutingKind::uniform;
   GateShape gate;
-  double sigma = 0.0;               ///< gumbel: spread of the logits, >= 0; 0 is `balanced`
+  /// gumbel: spread of the logits, >= 0, 0 is `balanced`; lognormal: spread of ln load.
+  double sigma = 0.0;
   std::vector<double> layer_sigma;  ///< gumbel: per layer instead (layer index modulo its length)
-  double alpha = 0.0;               ///< zipf: load of the r-th expert ~ r^-alpha, before the cap
+  /// zipf: load of the r-th expert ~ r^-alpha, before the cap; dirichlet: concentration, > 0;
+  /// power_law: exponent of the density of loads.
+  double alpha = 0.0;
+  std::int64_t power_law_tokens = 4096;  ///< power_law: the batch its loads are drawn for
   /// counts: selections per expert [layers][experts], any scale; layer index modulo its length.
   std::vector<std::vector<double>> layer_loads;
   /// trace: recorded sets; layer index modulo the recorded layers.
@@ -42,6 +56,10 @@ struct RoutingSpec {
   ReplayOrder replay = ReplayOrder::shuffled;  ///< trace: which tokens a batch is made of
   std::uint64_t seed = 0;
 };
+
+/// Expected loads of one layer under `spec`, any scale [experts]: the weights of Gumbel-top-k for
+/// kind gumbel, shares of selections for the others. Not for kind trace.
+std::vector<double> layer_popularity(const RoutingSpec& spec, std::int32_t layer);
 
 /// Throws InputError (file and pointer of the routing block as given) when the spec makes no sense.
 void check_routing(const RoutingSpec& spec, const std::string& file, const std::string& pointer);

@@ -221,7 +221,6 @@ TEST(Skew, SigmaOfOnePointOneIsDeepSeekR1AtExpertParallel32) {
   }
   RecordProperty("rank_max_over_mean", std::to_string(rank / layers));
   RecordProperty("expert_max_over_mean", std::to_string(expert / layers));
-  std::printf("sigma 1.1, plain gate: rank %.3f expert %.3f\n", rank / layers, expert / layers);
   EXPECT_GT(rank / layers, 2.2);
   EXPECT_LT(rank / layers, 2.7);
   EXPECT_GT(expert / layers, 9.5);
