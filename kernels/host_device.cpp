@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host back end as a Device: memory is the heap, a stream is host::Stream, an event a time
 // stamp.
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <fstream>
 #include <mutex>
 #include <new>
+#include <thread>
 
 #include "kernels/device.h"
 #include "kernels/host_runtime.h"
@@ -19,26 +21,54 @@
 namespace moesim::gpu {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+/// When an event happened, by both clocks.
+struct Moment {
+  std::chrono::steady_clock::time_point wall;
+  std::thread::id thread;
+  double processor_s = 0;
 
-/// A time stamp that streams write and wait for.
-struct HostEvent {
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool is_reached = true;
-  Clock::time_point time;
+  static Moment now() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return {std::chrono::steady_clock::now(), std::this_thread::get_id(),
+            static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec)};
+  }
+  double seconds_since(const Moment& from) const {
+    return thread == from.thread ? processor_s - from.processor_s
+                                 : std::chrono::duration<double>(wall - from.wall).count();
+  }
+};
 
-  Clock::time_point reached() {
-    std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return is_reached; });
-    return time;
+/// A time stamp that streams write and wait for. Whoever waits means the recording that was the
+/// newest when the wait was enqueued, however often the event is recorded again meanwhile.
+class HostEvent {
+ public:
+  std::int64_t newest_recording() {
+    const std::lock_guard lock(mutex_);
+    return num_recorded_;
+  }
+  void record() {
+    const std::lock_guard lock(mutex_);
+    ++num_recorded_;
   }
   void reach() {
-    const std::lock_guard lock(mutex);
-    is_reached = true;
-    time = Clock::now();
-    changed.notify_all();
+    const std::lock_guard lock(mutex_);
+    ++num_reached_;
+    moment_ = Moment::now();
+    changed_.notify_all();
   }
+  Moment wait_for(std::int64_t recording) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return num_reached_ >= recording; });
+    return moment_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::int64_t num_recorded_ = 0;
+  std::int64_t num_reached_ = 0;
+  Moment moment_;
 };
 
 using HostGraph = std::vector<std::function<void()>>;
@@ -114,18 +144,17 @@ class HostDevice : public Device {
   void destroy(EventHandle event) override { delete &native(event); }
   void record(EventHandle event, StreamHandle stream) override {
     HostEvent* target = &native(event);
-    {
-      const std::lock_guard lock(target->mutex);
-      target->is_reached = false;
-    }
+    target->record();
     native(stream).enqueue([target] { target->reach(); });
   }
   void wait(StreamHandle stream, EventHandle event) override {
     HostEvent* target = &native(event);
-    native(stream).enqueue([target] { target->reached(); });
+    native(stream).enqueue(
+        [target, recording = target->newest_recording()] { target->wait_for(recording); });
   }
   double seconds_between(EventHandle from, EventHandle to) override {
-    return std::chrono::duration<double>(native(to).reached() - native(from).reached()).count();
+    const auto moment = [](HostEvent& event) { return event.wait_for(event.newest_recording()); };
+    return moment(native(to)).seconds_since(moment(native(from)));
   }
 
   GraphHandle capture(StreamHandle stream, const std::function<void()>& enqueue) override {

@@ -16,5 +16,6 @@ void grouped_gemm(StreamHandle stream, const GroupedGemmCall& call);
 void attention_decode(StreamHandle stream, const AttentionCall& call);
 void memory_copy(StreamHandle stream, const MemoryCopyCall& call);
 void touch(StreamHandle stream, const TouchCall& call);
+std::unique_ptr<VendorGemm> open_vendor_gemm(std::string* why_absent);
 
 }  // namespace moesim::gpu::MOESIM_BACKEND

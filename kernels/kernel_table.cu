@@ -17,6 +17,7 @@ const Kernels& kernels() {
       .attention_decode = attention_decode,
       .memory_copy = memory_copy,
       .touch = touch,
+      .open_vendor_gemm = open_vendor_gemm,
   };
   return table;
 }

@@ -23,6 +23,8 @@ struct Kernels {
   void (*attention_decode)(StreamHandle stream, const AttentionCall& call);
   void (*memory_copy)(StreamHandle stream, const MemoryCopyCall& call);
   void (*touch)(StreamHandle stream, const TouchCall& call);
+  /// Null, with the reason, when the vendor's library is absent.
+  std::unique_ptr<VendorGemm> (*open_vendor_gemm)(std::string* why_absent);
 };
 
 namespace on_host {
