@@ -52,9 +52,13 @@ struct Grid {
   int shared_bytes = 0;
 };
 
+#if defined(__HIP__)
+using Bytes16 = __attribute__((__vector_size__(16))) std::uint32_t;  // a struct would go to memory
+#else
 struct alignas(16) Bytes16 {
   std::uint32_t word[4];
 };
+#endif
 
 #if MOESIM_GPU
 

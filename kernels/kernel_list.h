@@ -17,5 +17,7 @@ void attention_decode(StreamHandle stream, const AttentionCall& call);
 void memory_copy(StreamHandle stream, const MemoryCopyCall& call);
 void touch(StreamHandle stream, const TouchCall& call);
 std::unique_ptr<VendorGemm> open_vendor_gemm(std::string* why_absent);
+std::unique_ptr<CollectiveGroup> open_collective(const ProcessPlace& place, int ranks,
+                                                 std::string* why_absent);
 
 }  // namespace moesim::gpu::MOESIM_BACKEND

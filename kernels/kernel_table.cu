@@ -18,6 +18,7 @@ const Kernels& kernels() {
       .memory_copy = memory_copy,
       .touch = touch,
       .open_vendor_gemm = open_vendor_gemm,
+      .open_collective = open_collective,
   };
   return table;
 }

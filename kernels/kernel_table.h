@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/attention_decode.h"
+#include "kernels/collective_probe.h"
 #include "kernels/device.h"
 #include "kernels/gemm.h"
 #include "kernels/grouped_gemm.h"
@@ -25,6 +26,9 @@ struct Kernels {
   void (*touch)(StreamHandle stream, const TouchCall& call);
   /// Null, with the reason, when the vendor's library is absent.
   std::unique_ptr<VendorGemm> (*open_vendor_gemm)(std::string* why_absent);
+  /// A group of `ranks` ranks; null, with the reason, when library or devices are missing.
+  std::unique_ptr<CollectiveGroup> (*open_collective)(const ProcessPlace& place, int ranks,
+                                                      std::string* why_absent);
 };
 
 namespace on_host {

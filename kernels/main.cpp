@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 
+#include "kernels/collective_cases.h"
 #include "kernels/runner.h"
 
 namespace {
@@ -21,6 +22,7 @@ struct Options {
   std::string filter;
   std::string suite = "quick";
   std::string params;
+  std::string rendezvous;
   bool is_cold = false;
   bool is_resumed = false;
   bool is_quiet = false;
@@ -68,7 +70,7 @@ class SampleWriter {
 };
 
 /// The device asked for, else the first GPU; without a GPU says so (exit code 3).
-std::unique_ptr<Device> chosen_device(const Options& options) {
+std::unique_ptr<Device> chosen_device(const Options& options, const ProcessPlace& place) {
   if (!options.device.empty()) {
     return open_device(options.device);
   }
@@ -80,7 +82,8 @@ std::unique_ptr<Device> chosen_device(const Options& options) {
     }
     throw DeviceError(text + "\n  to measure this CPU instead, add --device host");
   }
-  return open_device(first);
+  const std::size_t num_gpus = device_names().size() - 1;
+  return open_device(device_names()[static_cast<std::size_t>(place.local_rank) % num_gpus]);
 }
 
 int print_list(const Options& options) {
@@ -107,7 +110,10 @@ int print_list(const Options& options) {
 }
 
 int run(const Options& options, SuiteSize size, const std::string& command) {
-  const std::unique_ptr<Device> device = chosen_device(options);
+  const ProcessPlace place = process_place(options.rendezvous);
+  const std::unique_ptr<Device> device = chosen_device(options, place);
+  cases::set_process_place(place);
+  const bool is_first = place.rank == 0;  // of a job: the one that writes and reports
   std::vector<Case> cases;
   if (options.params.empty()) {
     cases = suite_cases(device->info(), size, options.filter);
@@ -137,14 +143,24 @@ int run(const Options& options, SuiteSize size, const std::string& command) {
       }
     }
   }
-  SampleWriter writer(options.out, options.is_resumed);
-  run_options.keep = [&](const Sample& sample) { writer.write(sample); };
+  std::unique_ptr<SampleWriter> writer;
+  if (is_first) {
+    writer = std::make_unique<SampleWriter>(options.out, options.is_resumed);
+  }
+  run_options.keep = [&](const Sample& sample) {
+    if (is_first) {
+      writer->write(sample);
+    }
+  };
   run_options.progress = [&](const std::string& line) {
-    if (!options.is_quiet) {
+    if (!options.is_quiet && is_first) {
       std::cerr << line << std::endl;
     }
   };
   const RunSummary summary = run_cases(*device, cases, run_options);
+  if (!is_first) {
+    return summary.failed > 0 ? 3 : 0;
+  }
   std::cerr << device->info().name << ": " << summary.measured << " measured, " << summary.resumed
             << " already in the file, " << summary.skipped << " skipped, " << summary.failed
             << " failed\n";
@@ -170,6 +186,8 @@ int main(int argc, char** argv) {
                         "samples go to this file (JSON lines); default: stdout");
     command->add_flag("--resume", options.is_resumed, "keep the samples in --out, run the others");
     command->add_flag("--quiet", options.is_quiet, "no line per case");
+    command->add_option("--rendezvous", options.rendezvous,
+                        "file for NCCL's id: processes that Slurm or mpirun started form one job");
     command->add_option("--max-seconds", options.max_seconds, "most time spent sampling one case")
         ->check(CLI::PositiveNumber);
   };

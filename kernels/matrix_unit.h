@@ -127,8 +127,8 @@ struct MfmaM16N16 {
     Short4 x;
     Short4 y;
     Float4 sum = {c[0], c[1], c[2], c[3]};
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
+    __builtin_memcpy(&x, a, sizeof x);
+    __builtin_memcpy(&y, b, sizeof y);
     sum = __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(x, y, sum, 0, 0, 0);
     c[0] = sum[0];
     c[1] = sum[1];

@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__CUDACC__) || defined(__HIP__)
+#if defined(__CUDACC__)
 #define MOESIM_BOTH __host__ __device__
+#elif defined(__HIP__)
+#define MOESIM_BOTH __attribute__((host)) __attribute__((device))
 #else
 #define MOESIM_BOTH
 #endif
@@ -19,12 +21,12 @@ namespace moesim::gpu {
 
 MOESIM_BOTH inline std::uint32_t bits_of(float value) {
   std::uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
+  __builtin_memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 MOESIM_BOTH inline float float_of_bits(std::uint32_t bits) {
   float value;
-  memcpy(&value, &bits, sizeof value);
+  __builtin_memcpy(&value, &bits, sizeof value);
   return value;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "kernels/collective_cases.h"
 #include "sim/base/error.h"
 #include "sim/base/random.h"
 
@@ -12,7 +13,8 @@ namespace moesim::gpu {
 std::span<const Operation> operations() {
   static const std::vector<Operation> all = [] {
     std::vector<Operation> list = cases::memory_operations();
-    for (auto* more : {&cases::layer_operations, &cases::matrix_operations}) {
+    for (auto* more :
+         {&cases::layer_operations, &cases::matrix_operations, &cases::collective_operations}) {
       for (Operation& operation : (*more)()) {
         list.push_back(operation);
       }

@@ -77,7 +77,9 @@ Timing StreamTimer::measure_with(const std::function<double(int)>& seconds_of) {
   const StreamHandle stream = device_.default_stream();
   const double first = seconds_of(1);  // loads code and fills caches; counts for nothing else
   device_.synchronize(stream);
-  if (!options_.is_cold) {
+  if (options_.fixed_repeats > 0) {
+    timing.repeats = options_.fixed_repeats;
+  } else if (!options_.is_cold) {
     const double once = std::min(first, seconds_of(1));
     const double wanted = options_.min_sample.value() / std::max(once, 1e-9);
     timing.repeats = static_cast<int>(std::clamp(std::ceil(wanted), 1.0, 1000.0));

@@ -23,6 +23,7 @@ struct TimingOptions {
   int max_samples = 200;
   Seconds max_time = Seconds(1.0);       ///< after `min_samples`, nothing starts beyond this
   Seconds min_sample = Seconds(100e-6);  ///< event clocks tick every 0.5 us
+  int fixed_repeats = 0;                 ///< above 0: runs within a sample, instead of min_sample
 };
 
 struct Timing {
