@@ -18,6 +18,9 @@ constexpr int kDeviceExit = 3;
 constexpr Command kCommands[] = {
     {"run", "simulate one scenario",
      "moesim run scenarios/quickstart.json --set /routing/sigma=1.1", define_run},
+    {"route", "what a recorded or modelled routing does to batches: skew, active experts, drops",
+     "moesim route --trace scenarios/traces/generated_64x6.csv --capacity-factor 1,1.25,2",
+     define_route},
     {"show", "list or print models, profiles, scenarios and file formats",
      "moesim show deepseek_v3", define_show},
 };

@@ -23,4 +23,21 @@ GateShape gate_shape(const FfnSpec& layer, bool group_limited = true);
 RoutingSpec routing_spec(const RoutingConfig& routing, const FfnSpec& layer, std::uint64_t seed,
                          const std::string& scenario_file);
 
+/// Every kind of routing with its parameters, as `moesim route --routing` reads it: the keys of a
+/// scenario's routing block and those that only a study needs.
+struct RoutingOptions {
+  RoutingKind kind = RoutingKind::uniform;
+  double sigma = 0.0;
+  std::vector<double> layer_sigma;
+  double alpha = 1.0;
+  std::int64_t power_law_tokens = 4096;
+  std::string trace;
+  bool group_limited = true;
+};
+const Fields<RoutingOptions>& fields_of(const RoutingOptions*);
+
+/// The spec of such options for an MoE layer; files are relative to the folder of `file`.
+RoutingSpec routing_spec(const RoutingOptions& options, const FfnSpec& layer, std::uint64_t seed,
+                         const std::string& file);
+
 }  // namespace moesim
