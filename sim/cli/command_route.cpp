@@ -20,7 +20,7 @@ struct RouteArguments {
   std::string trace;
   std::string model;
   std::string routing = "{\"kind\": \"uniform\"}";
-  std::string router;
+  std::vector<std::string> routers;
   std::string capacity_factors = "1,1.25,1.5,2,4";
   std::string format = "text";
   std::int64_t batch = 1024;
@@ -136,6 +136,53 @@ void print_text(std::ostream& out, const RouteStudy& study, const std::string& s
       << "). --format json lists every layer.\n";
 }
 
+Json to_json(const PairedDifference& difference) {
+  return Json(
+      Json::Object{{"mean", difference.mean}, {"low", difference.low}, {"high", difference.high}});
+}
+
+/// Routers on equal scores, batch by batch against the first.
+void compare(std::ostream& out, const RouteArguments& arguments, const RoutingSpec& spec,
+             std::int32_t layers, const RouteStudyOptions& options,
+             const std::vector<RouterOptions>& names,
+             const std::vector<std::unique_ptr<Router>>& routers) {
+  std::vector<RouteStudy> studies;
+  Json list = Json::array();
+  for (std::size_t r = 0; r < routers.size(); ++r) {
+    studies.push_back(study_routing(spec, layers, options, routers[r].get()));
+    const RouteStudy& study = studies.back();
+    Json row = to_json(study, names[r].name);
+    row.set("max_over_mean_difference",
+            to_json(paired_difference(studies[0].batch_max_over_mean, study.batch_max_over_mean)));
+    for (std::size_t f = 0; f < study.drops.size(); ++f) {
+      row.find("drops")->items()[f].set(
+          "difference", to_json(paired_difference(studies[0].drops[f].batch_fractions,
+                                                  study.drops[f].batch_fractions)));
+    }
+    list.push_back(std::move(row));
+  }
+  if (arguments.format == "json") {
+    Json json(Json::Object{{"schema", "moesim/route_comparison/1"}, {"routers", std::move(list)}});
+    out << json.dump() << "\n";
+    return;
+  }
+  out << arguments.model << ", " << options.batches << " batches of " << options.batch_tokens
+      << " tokens with equal scores; difference from the first router with 95% interval\n\n"
+      << padded("router", 16) << padded("experts a token", 17) << padded("max/mean", 10)
+      << padded("difference", 28) << "dropped at " << options.capacity_factors[0] << "\n";
+  for (std::size_t r = 0; r < studies.size(); ++r) {
+    const PairedDifference d =
+        paired_difference(studies[0].batch_max_over_mean, studies[r].batch_max_over_mean);
+    const std::string interval = plain_number_text(d.mean, 3) + " (" + plain_number_text(d.low, 3) +
+                                 " to " + plain_number_text(d.high, 3) + ")";
+    out << padded(names[r].name, 16)
+        << padded(plain_number_text(studies[r].experts_per_token.mean, 4), 17)
+        << padded(plain_number_text(studies[r].max_over_mean.mean, 4), 10)
+        << padded(r == 0 ? "-" : interval, 28)
+        << plain_number_text(100.0 * studies[r].drops[0].dropped_fraction.mean, 3) << "%\n";
+  }
+}
+
 /// The MoE layers of a card: how many, and the first of their kind.
 std::pair<std::int32_t, const FfnSpec*> moe_layers(const ModelCard& card) {
   std::int64_t count = 0;
@@ -159,9 +206,11 @@ CommandBody define_route(CLI::App& app, const CommandContext& context) {
   app.add_option("--routing", arguments->routing,
                  "JSON or file: kind, sigma, alpha, trace ... (default uniform)")
       ->excludes(trace);
-  app.add_option("--router", arguments->router,
-                 "JSON or file: a router {name, top_k, ...} to use instead of the card's gate")
-      ->excludes(trace);
+  app.add_option("--router", arguments->routers,
+                 "JSON or file: a router {name, top_k, ...} instead of the card's gate; more than "
+                 "one are compared with the first on equal scores")
+      ->excludes(trace)
+      ->allow_extra_args(false);
   app.add_option("--batch", arguments->batch, "tokens a batch")->check(CLI::Range(1, 1 << 24));
   app.add_option("--batches", arguments->batches, "random batches")->check(CLI::Range(2, 100000));
   app.add_option("--capacity-factor", arguments->capacity_factors, "factors, as in 1,1.25,2");
@@ -177,7 +226,8 @@ CommandBody define_route(CLI::App& app, const CommandContext& context) {
     RoutingSpec spec;
     std::int32_t layers = 1;
     std::string source;
-    std::unique_ptr<Router> router;
+    std::vector<RouterOptions> names;
+    std::vector<std::unique_ptr<Router>> routers;
     if (!a.trace.empty()) {
       spec.kind = RoutingKind::trace;
       spec.trace = std::make_shared<const TokenTrace>(read_recording(a.trace));
@@ -200,22 +250,27 @@ CommandBody define_route(CLI::App& app, const CommandContext& context) {
       spec = routing_spec(routing, *layer, a.seed, "");
       layers = count;
       source = a.model;
-      if (!a.router.empty()) {
-        const RouterOptions chosen =
-            read_object<RouterOptions>(inline_or_file(a.router, "--router"), "--router", problems);
+      for (const std::string& text : a.routers) {
+        names.push_back(
+            read_object<RouterOptions>(inline_or_file(text, "--router"), "--router", problems));
         problems.throw_if_any();
         if (spec.kind == RoutingKind::trace) {
           throw InputError("--router", "", "cannot route recorded sets again: they have no logits",
                            "allowed: with a routing of another kind");
         }
-        router = make_router(chosen, spec.gate.experts, "--router", "");
-        source += " by " + chosen.name;
+        routers.push_back(make_router(names.back(), spec.gate.experts, "--router", ""));
       }
     } else {
       throw InputError("route", "", "nothing to route",
                        "allowed: --trace FILE, or --model NAME with --routing JSON");
     }
-    const RouteStudy study = study_routing(spec, layers, options, router.get());
+    if (routers.size() > 1) {
+      compare(out, a, spec, layers, options, names, routers);
+      return 0;
+    }
+    const Router* router = routers.empty() ? nullptr : routers[0].get();
+    source += router == nullptr ? "" : " by " + names[0].name;
+    const RouteStudy study = study_routing(spec, layers, options, router);
     if (a.format == "json") {
       out << to_json(study, source).dump() << "\n";
     } else {

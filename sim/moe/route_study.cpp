@@ -119,10 +119,12 @@ RouteStudy study_routing(const RoutingSpec& spec, std::int32_t num_layers,
     return mean.result();
   };
   study.max_over_mean = mean_of(hottest);
+  study.batch_max_over_mean = hottest;
   study.active_experts = mean_of(active);
   study.experts_per_token = mean_of(width);
   for (std::size_t f = 0; f < num_factors && !recorded; ++f) {
     study.drops[f].dropped_fraction = mean_of(dropped[f]);
+    study.drops[f].batch_fractions = dropped[f];
     study.drops[f].batches = options.batches;
   }
 
@@ -144,12 +146,24 @@ RouteStudy study_routing(const RoutingSpec& spec, std::int32_t num_layers,
               static_cast<double>(sets.size());
         }
         mean.add(fraction);
+        drop.batch_fractions.push_back(fraction);
       }
       drop.dropped_fraction = mean.result();
       drop.batches = consecutive;
     }
   }
   return study;
+}
+
+PairedDifference paired_difference(std::span<const double> first, std::span<const double> second) {
+  MOESIM_CHECK(first.size() == second.size() && first.size() >= 2, "batches come in pairs");
+  Mean mean;
+  for (std::size_t b = 0; b < first.size(); ++b) {
+    mean.add(second[b] - first[b]);
+  }
+  const BatchMean result = mean.result();
+  const double half = 1.96 * result.standard_error;
+  return {result.mean, result.mean - half, result.mean + half};
 }
 
 }  // namespace moesim

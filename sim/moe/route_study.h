@@ -35,6 +35,7 @@ struct RouteStudy {
   BatchMean max_over_mean;   ///< of experts, mean over layers
   BatchMean active_experts;  ///< distinct experts a layer, mean over layers
   BatchMean experts_per_token;
+  std::vector<double> batch_max_over_mean;  ///< [batches] of the above, for paired comparisons
 
   struct Layer {
     std::int32_t layer = 0;
@@ -53,6 +54,7 @@ struct RouteStudy {
     /// random batches.
     BatchMean dropped_fraction;
     std::int64_t batches = 0;
+    std::vector<double> batch_fractions;  ///< [batches] of the above
   };
   std::vector<Drop> drops;
 };
@@ -62,5 +64,16 @@ struct RouteStudy {
 /// batches are what it makes of drawn scores. Throws InputError for a spec that makes no sense.
 RouteStudy study_routing(const RoutingSpec& spec, std::int32_t layers,
                          const RouteStudyOptions& options, const Router* router = nullptr);
+
+/// A difference between two studies of equal scores: batch by batch, so that what batches have in
+/// common cancels.
+struct PairedDifference {
+  double mean = 0.0;  ///< second minus first
+  double low = 0.0;   ///< 95% confidence interval (normal)
+  double high = 0.0;
+};
+
+/// `first` and `second` [batches] of equal length, at least 2.
+PairedDifference paired_difference(std::span<const double> first, std::span<const double> second);
 
 }  // namespace moesim
