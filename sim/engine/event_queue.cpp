@@ -91,7 +91,7 @@ void EventQueue::refill() {
     } else if (level == 0) {
       take_equal_times(bucket);
     } else {
-      deal_out(bucket);
+      deal_out(bucket, static_cast<int>(level));
     }
     bucket.last->next = free_chunks_;
     free_chunks_ = bucket.first;
@@ -127,13 +127,11 @@ void EventQueue::take_equal_times(const Bucket& bucket) {
   near_end_ = base_ + 1;
 }
 
-void EventQueue::deal_out(const Bucket& bucket) {
-  std::uint64_t earliest = UINT64_MAX;
-  for_each_event(bucket, [&](const Event& event) {
-    earliest = std::min(earliest, static_cast<std::uint64_t>(event.time.picoseconds()));
-  });
-  base_ = earliest;
-  near_end_ = earliest;
+void EventQueue::deal_out(const Bucket& bucket, int level) {
+  const int shift = level * kDigitBits;
+  const std::uint64_t time = static_cast<std::uint64_t>(bucket.first->events[0].time.picoseconds());
+  base_ = (time >> shift) << shift;  // the first time of the bucket
+  near_end_ = base_;
   for_each_event(bucket, [&](const Event& event) { append(event); });
 }
 
