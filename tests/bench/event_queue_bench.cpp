@@ -92,7 +92,7 @@ void event_queue_hold(benchmark::State& state) {
   const std::vector<std::int64_t> gaps = exponential_gaps(static_cast<double>(state.range(1)));
   Hold<moesim::EventQueue> ours(pending, gaps);
   Hold<HeapQueue> heap(pending, gaps);
-  const std::size_t count = std::max<std::size_t>(pending, 200'000);
+  const std::size_t count = std::max<std::size_t>(pending, 500'000);
   ours.turn(count);
   heap.turn(count);
   std::vector<double> ours_ns;
