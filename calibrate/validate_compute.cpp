@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/validate_compute.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "sim/base/random.h"
+
+namespace moesim {
+namespace {
+
+double quantile(std::vector<double>& values, double q) {
+  const auto at = values.begin() +
+                  static_cast<std::ptrdiff_t>(std::min(static_cast<double>(values.size()) - 1.0,
+                                                       q * static_cast<double>(values.size())));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
+/// Same stack, else same framework, else any stack of the system; null when the system has none.
+const CostCurve* find_curve(const std::vector<CurveSet>& sets, const CurveRows& rows,
+                            const CurveSet*& chosen) {
+  const std::string framework = rows.software.substr(0, rows.software.find('-'));
+  for (int pass = 0; pass < 3; ++pass) {
+    for (const CurveSet& set : sets) {
+      const bool fits = pass == 0   ? set.software == rows.software
+                        : pass == 1 ? set.software.starts_with(framework + "-")
+                                    : true;
+      if (set.device != rows.system || !fits) {
+        continue;
+      }
+      if (const CostCurve* curve = set.find(rows.family, rows.format, rows.variant)) {
+        chosen = &set;
+        return curve;
+      }
+    }
+  }
+  return nullptr;
+}
+
+ValidationRow predicted_row(const CalibrationRow& row, const CostCurve& curve,
+                            const DevicePeaks& peaks) {
+  const CostEstimate estimate = curve.estimate(row.op, peaks);
+  const double band = std::sqrt(estimate.own_uncertainty * estimate.own_uncertainty +
+                                estimate.shared_uncertainty * estimate.shared_uncertainty);
+  ValidationRow out;
+  out.file_row = row.file_row;
+  out.measured = row.seconds;
+  out.predicted = estimate.seconds.value();
+  out.low = out.predicted * portable_exp(-band);
+  out.high = out.predicted * portable_exp(band);
+  out.basis = estimate.basis;
+  out.in_range = estimate.in_range;
+  out.slow = row.slow;
+  return out;
+}
+
+Json group_json(const ValidationGroup& group) {
+  Json json = Json::object();
+  json.set("suite", "compute");
+  json.set("group", group.group);
+  json.set("predicted_by", group.predicted_by);
+  json.set("n", static_cast<std::int64_t>(group.n));
+  json.set("left_out", static_cast<std::int64_t>(group.left_out));
+  if (group.n > 0) {
+    json.set("mape", group.mape);
+    json.set("median_ape", group.median_ape);
+    json.set("p90_ape", group.p90_ape);
+    json.set("bias", group.bias);
+    json.set("band_coverage", group.band_coverage);
+    json.set("band_half_width", group.band_half_width);
+  }
+  return json;
+}
+
+Json row_json(const ValidationRow& row) {
+  Json json = Json::object();
+  json.set("group", row.group);
+  json.set("file", row.file);
+  json.set("row", row.file_row);
+  json.set("measured", row.measured);
+  if (!row.left_out.empty()) {
+    json.set("left_out", row.left_out);
+    return json;
+  }
+  json.set("predicted", row.predicted);
+  json.set("ape", std::fabs(row.predicted / row.measured - 1.0));
+  json.set("low", row.low);
+  json.set("high", row.high);
+  json.set("basis", choice_name(row.basis));
+  json.set("extrapolated", !row.in_range);
+  json.set("slow", row.slow);
+  return json;
+}
+
+}  // namespace
+
+std::vector<CurveSet> load_curve_sets(const std::string& root) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root + "/hardware_profiles/curves", error)) {
+    if (entry.path().extension() == ".json") {
+      paths.push_back(entry.path().string());
+    }
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<CurveSet> sets;
+  for (const std::string& path : paths) {
+    sets.push_back(CurveSet::load(path));
+  }
+  return sets;
+}
+
+ValidationGroup summarise(const std::string& group, const std::vector<ValidationRow>& rows) {
+  ValidationGroup result;
+  result.group = group;
+  std::vector<double> apes;
+  std::vector<double> ratios;
+  std::vector<double> widths;
+  double sum = 0;
+  double inside = 0;
+  for (const ValidationRow& row : rows) {
+    if (!row.left_out.empty()) {
+      ++result.left_out;
+      continue;
+    }
+    ratios.push_back(row.predicted / row.measured - 1.0);
+    apes.push_back(std::fabs(ratios.back()));
+    widths.push_back(0.5 * (row.high - row.low) / row.predicted);
+    sum += apes.back();
+    inside += row.measured >= row.low && row.measured <= row.high ? 1.0 : 0.0;
+  }
+  result.n = apes.size();
+  if (!apes.empty()) {
+    result.mape = sum / static_cast<double>(apes.size());
+    result.band_coverage = inside / static_cast<double>(apes.size());
+    result.median_ape = quantile(apes, 0.5);
+    result.p90_ape = quantile(apes, 0.9);
+    result.bias = quantile(ratios, 0.5);
+    result.band_half_width = quantile(widths, 0.5);
+  }
+  return result;
+}
+
+ComputeValidation validate_compute(const std::vector<std::string>& folders,
+                                   const std::vector<CurveSet>& sets, bool keep_rows) {
+  namespace fs = std::filesystem;
+  ComputeValidation result;
+  Diagnostics problems;
+  for (const std::string& given : folders) {
+    std::error_code error;
+    const std::string folder =
+        fs::is_directory(given + "/compute", error) ? given + "/compute" : given;
+    std::vector<std::string> tables;
+    try {
+      tables = find_measurement_tables(folder);
+    } catch (const InputError&) {
+      result.absent.push_back(folder);
+      continue;
+    }
+    for (const std::string& path : tables) {
+      TableIdentity identity;
+      try {
+        identity = table_identity(path);
+      } catch (const InputError& problem) {
+        result.absent.emplace_back(problem.what());
+        continue;
+      }
+      const auto of_system = std::find_if(sets.begin(), sets.end(), [&](const CurveSet& set) {
+        return set.device == identity.system;
+      });
+      if (of_system == sets.end()) {
+        result.absent.push_back(path + ": no curves of \"" + identity.system + "\"");
+        continue;
+      }
+      const MeasurementTable table = read_measurement_table(path, problems);
+      std::vector<RejectedRow> rejected;
+      const auto slow = read_slow_rows(fs::path(path).parent_path().string());
+      for (const CurveRows& rows : calibration_rows(table, of_system->peaks, slow, rejected)) {
+        const CurveSet* set = nullptr;
+        const CostCurve* curve = find_curve(sets, rows, set);
+        std::vector<ValidationRow> predicted;
+        std::vector<ValidationRow> usual;
+        for (const CalibrationRow& row : rows.rows) {
+          ValidationRow out;
+          if (curve != nullptr) {
+            out = predicted_row(row, *curve, set->peaks);
+          } else {
+            out.file_row = row.file_row;
+            out.measured = row.seconds;
+            out.left_out = "no curve for this op and number format";
+          }
+          out.group = rows.group();
+          out.file = path;
+          if (!row.slow) {
+            usual.push_back(out);
+          }
+          predicted.push_back(std::move(out));
+        }
+        const std::string by = set == nullptr ? "" : set->device + " " + set->software;
+        result.groups.push_back(summarise(rows.group(), predicted));
+        result.groups.back().predicted_by = by;
+        if (usual.size() < predicted.size()) {
+          result.groups.push_back(summarise(rows.group() + " without slow rows", usual));
+          result.groups.back().predicted_by = by;
+          result.groups.back().left_out += predicted.size() - usual.size();
+        }
+        if (keep_rows) {
+          std::move(predicted.begin(), predicted.end(), std::back_inserter(result.rows));
+        }
+      }
+      if (!result.groups.empty()) {
+        result.groups.back().left_out += rejected.size();
+      }
+      for (const RejectedRow& row : rejected) {
+        if (keep_rows) {
+          ValidationRow out;
+          out.group = identity.table + " " + identity.system + " " + identity.framework + "-" +
+                      identity.version;
+          out.file = row.file;
+          out.file_row = row.file_row;
+          out.left_out = row.reason;
+          result.rows.push_back(std::move(out));
+        }
+      }
+    }
+  }
+  result.problems = problems.list();
+  return result;
+}
+
+Json to_json(const ComputeValidation& validation) {
+  Json json = Json::object();
+  Json groups = Json::array();
+  for (const ValidationGroup& group : validation.groups) {
+    groups.push_back(group_json(group));
+  }
+  json.set("groups", std::move(groups));
+  if (!validation.rows.empty()) {
+    Json rows = Json::array();
+    for (const ValidationRow& row : validation.rows) {
+      rows.push_back(row_json(row));
+    }
+    json.set("rows", std::move(rows));
+  }
+  Json problems = Json::array();
+  for (const Diagnostic& problem : validation.problems) {
+    problems.push_back(problem.text());
+  }
+  json.set("problems", std::move(problems));
+  Json absent = Json::array();
+  for (const std::string& text : validation.absent) {
+    absent.push_back(text);
+  }
+  json.set("absent", std::move(absent));
+  return json;
+}
+
+}  // namespace moesim

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/cost/residual_trees.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+namespace moesim {
+namespace {
+
+ResidualTrees two_trees() {
+  ResidualTrees trees(2, 0.5, {{1.0F, 2.0F}, {10.0F}});
+  // Leaf index = (x0 > 1) + 2 * (x1 > 10).
+  trees.add_tree(std::array<ResidualTrees::Question, 2>{{{0, 0}, {1, 0}}},
+                 std::array<double, 4>{1.27, 0.0, -1.27, 0.64});
+  // Both questions ask x0: 0 below 1, 1 between 1 and 2, 3 above 2.
+  trees.add_tree(std::array<ResidualTrees::Question, 2>{{{0, 0}, {0, 1}}},
+                 std::array<double, 4>{0.0, 12.7, 5.0, -12.7});
+  return trees;
+}
+
+TEST(ResidualTrees, TheAnswersOfATreeAreTheBitsOfItsLeaf) {
+  const ResidualTrees trees = two_trees();
+  const float low[] = {0.5F, 5.0F};      // 0.5 + 1.27 + 0
+  const float middle[] = {1.5F, 11.0F};  // 0.5 + 0.64 + 12.7
+  const float high[] = {3.0F, 5.0F};     // 0.5 + 0 - 12.7
+  EXPECT_NEAR(trees.evaluate(low), 1.77, 1e-6);
+  EXPECT_NEAR(trees.evaluate(middle), 13.84, 1e-6);
+  EXPECT_NEAR(trees.evaluate(high), -12.2, 1e-6);
+}
+
+TEST(ResidualTrees, AThresholdItselfIsNotAbove) {
+  const float at[] = {1.0F, 10.0F};
+  EXPECT_NEAR(two_trees().evaluate(at), 1.77, 1e-6);
+}
+
+TEST(ResidualTrees, LeavesAreWithinHalfAStepOfWhatWasGiven) {
+  ResidualTrees trees(1, 0.0, {{0.0F}});
+  trees.add_tree(std::array<ResidualTrees::Question, 1>{{{0, 0}}},
+                 std::array<double, 2>{1.0, 0.3333});
+  const float below[] = {-1.0F};
+  const float above[] = {1.0F};
+  EXPECT_NEAR(trees.evaluate(below), 1.0, 1e-6);
+  EXPECT_NEAR(trees.evaluate(above), 0.3333, 0.5 / 127.0);  // step: largest leaf / 127
+}
+
+TEST(ResidualTrees, AFileHoldsTheSameTrees) {
+  const ResidualTrees trees = two_trees();
+  std::string problem;
+  const ResidualTrees read = ResidualTrees::from_json(trees.to_json(), 2, problem);
+  EXPECT_EQ(problem, "");
+  ASSERT_EQ(read.num_trees(), 2u);
+  for (const float a : {0.0F, 1.0F, 1.7F, 2.5F}) {
+    for (const float b : {9.0F, 12.0F}) {
+      const float x[] = {a, b};
+      EXPECT_EQ(read.evaluate(x), trees.evaluate(x));
+    }
+  }
+}
+
+TEST(ResidualTrees, DamagedFilesAreRefusedWithAReason) {
+  const auto problem_with = [](const char* key, Json value) {
+    Json json = two_trees().to_json();
+    json.set(key, std::move(value));
+    std::string problem;
+    EXPECT_EQ(ResidualTrees::from_json(json, 2, problem).num_trees(), 0u);
+    return problem;
+  };
+  EXPECT_EQ(problem_with("depth", 0), "depth must be a whole number from 1 to 10");
+  EXPECT_EQ(problem_with("leaves", "AAAA"),
+            "questions and leaves do not match the number of trees");
+  EXPECT_EQ(problem_with("leaves", "?"), "questions and leaves must be base64 text");
+  EXPECT_EQ(problem_with("questions", "CQAAAAAAAAA="),  // first byte 9: feature 9 of 2
+            "a question names a feature or threshold that is not there");
+  EXPECT_EQ(problem_with("scales", "AACAfw=="),  // 0x7f800000 is infinity
+            "thresholds and scales must be base64 of finite binary32 numbers");
+}
+
+TEST(ResidualTrees, Base64FollowsItsStandard) {
+  // RFC 4648, section 10.
+  const std::string foobar = "foobar";
+  const char* expected[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+  for (std::size_t n = 0; n <= foobar.size(); ++n) {
+    const std::vector<std::uint8_t> bytes(foobar.begin(),
+                                          foobar.begin() + static_cast<std::ptrdiff_t>(n));
+    EXPECT_EQ(base64_encode(bytes), expected[n]);
+    std::vector<std::uint8_t> back;
+    ASSERT_TRUE(base64_decode(expected[n], back));
+    EXPECT_EQ(back, bytes);
+  }
+  std::vector<std::uint8_t> bytes;
+  EXPECT_FALSE(base64_decode("Zg=", bytes));
+  EXPECT_FALSE(base64_decode("Z===", bytes));
+}
+
+}  // namespace
+}  // namespace moesim
