@@ -18,11 +18,11 @@ namespace moesim {
 struct BoostingOptions {
   int trees = 120;
   int depth = 6;
-  double rate = 0.2;          ///< shrinkage of each tree
-  double leaf_prior = 5;      ///< rows of zero residual added to each leaf
-  int thresholds = 64;        ///< per feature at most
-  double row_fraction = 0.45; ///< of rows drawn for each tree
-  double largest_clip = 0.3;  ///< upper bound of the clip
+  double rate = 0.2;           ///< shrinkage of each tree
+  double leaf_prior = 5;       ///< rows of zero residual added to each leaf
+  int thresholds = 64;         ///< per feature at most
+  double row_fraction = 0.45;  ///< of rows drawn for each tree
+  double largest_clip = 0.3;   ///< upper bound of the clip
 };
 
 /// `features` [rows][num_features] row-major, `targets` [rows]; `rows` are the indices to fit to.

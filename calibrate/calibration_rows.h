@@ -15,7 +15,6 @@
 
 #include "sim/cost/physical_law.h"
 #include "sim/input/measurement_tables.h"
-#include "sim/workload/op.h"
 
 namespace moesim {
 

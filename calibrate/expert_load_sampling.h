@@ -11,7 +11,7 @@
 
 #include <string>
 
-#include "sim/workload/op.h"
+#include "sim/cost/physical_law.h"
 
 namespace moesim {
 

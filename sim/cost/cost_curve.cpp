@@ -175,8 +175,8 @@ Json curve_json(const CostCurve& curve) {
   Json ranges = Json::array();
   for (const FeatureRange& range : curve.ranges) {
     Json pair = Json::array();
-    pair.push_back(std::floor(range.low * 1e3) / 1e3);
-    pair.push_back(std::ceil(range.high * 1e3) / 1e3);
+    pair.push_back(std::round(range.low * 1e4) / 1e4);
+    pair.push_back(std::round(range.high * 1e4) / 1e4);
     ranges.push_back(std::move(pair));
   }
   json.set("feature_ranges", std::move(ranges));

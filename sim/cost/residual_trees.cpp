@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kAlphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 constexpr int kMaxDepth = 10;
+constexpr std::size_t kMaxTreeFeatures = 32;
 
 void append_float(std::vector<std::uint8_t>& bytes, float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -52,6 +53,76 @@ bool is_finite_number(const Json* json) {
 ResidualTrees::ResidualTrees(int depth, double base, std::vector<std::vector<float>> thresholds)
     : depth_(depth), base_(static_cast<float>(base)), thresholds_(std::move(thresholds)) {
   MOESIM_CHECK(depth_ >= 1 && depth_ <= kMaxDepth, "trees have 1 to 10 questions");
+  MOESIM_CHECK(thresholds_.size() <= kMaxTreeFeatures, "too many features");
+  for (const auto& list : thresholds_) {
+    first_row_.push_back(num_rows_);
+    num_rows_ += list.size() + 1;
+  }
+}
+
+void ResidualTrees::add_answers(std::span<const Question> questions) {
+  const std::size_t trees_per_word = 64 / static_cast<std::size_t>(depth_);
+  const std::size_t place = num_trees_ % trees_per_word;
+  if (place == 0) {
+    answers_.resize(answers_.size() + num_rows_);
+  }
+  std::uint64_t* rows = answers_.data() + answers_.size() - num_rows_;
+  for (std::size_t d = 0; d < questions.size(); ++d) {
+    const Question& question = questions[d];
+    const std::size_t first = first_row_[question.feature];
+    const std::uint64_t bit = std::uint64_t{1} << (place * static_cast<std::size_t>(depth_) + d);
+    // Above exactly `row` thresholds: above this one when row > its index.
+    for (std::size_t row = question.threshold + 1U; row <= thresholds_[question.feature].size();
+         ++row) {
+      rows[first + row] |= bit;
+    }
+  }
+}
+
+double ResidualTrees::evaluate(const float* features) const {
+  std::array<std::uint32_t, kMaxTreeFeatures> row;
+  const std::size_t num_features = thresholds_.size();
+  std::size_t asked = 0;
+  for (std::size_t f = 0; f < num_features; ++f) {
+    const std::vector<float>& list = thresholds_[f];
+    if (list.empty()) {
+      continue;
+    }
+    std::uint32_t above = 0;
+    const float value = features[f];
+    for (const float threshold : list) {
+      above += value > threshold ? 1U : 0U;
+    }
+    row[asked++] = static_cast<std::uint32_t>(first_row_[f]) + above;
+  }
+  const auto depth = static_cast<unsigned>(depth_);
+  const std::size_t trees_per_word = 64 / depth;
+  const std::uint64_t leaf_mask = (std::uint64_t{1} << depth) - 1;
+  const std::uint64_t* answers = answers_.data();
+  const float* leaves = leaves_.data();
+  const std::size_t num_leaves = std::size_t{1} << depth;
+  float even = 0;
+  float odd = 0;
+  for (std::size_t tree = 0; tree < num_trees_; answers += num_rows_) {
+    std::uint64_t word = 0;
+    for (std::size_t f = 0; f < asked; ++f) {
+      word |= answers[row[f]];
+    }
+    const std::size_t end = std::min(num_trees_, tree + trees_per_word);
+    // Two chains of additions, always in the same order.
+    for (; tree + 1 < end; tree += 2) {
+      even += leaves[word & leaf_mask];
+      odd += leaves[num_leaves + ((word >> depth) & leaf_mask)];
+      word >>= 2 * depth;
+      leaves += 2 * num_leaves;
+    }
+    if (tree < end) {
+      even += leaves[word & leaf_mask];
+      leaves += num_leaves;
+      ++tree;
+    }
+  }
+  return base_ + (static_cast<double>(even) + static_cast<double>(odd));
 }
 
 void ResidualTrees::add_tree(std::span<const Question> questions, std::span<const double> leaves) {
@@ -66,8 +137,8 @@ void ResidualTrees::add_tree(std::span<const Question> questions, std::span<cons
   scales_.push_back(scale);
   for (const Question& question : questions) {
     questions_.push_back(question);
-    nodes_.push_back({thresholds_[question.feature][question.threshold], question.feature});
   }
+  add_answers(questions);
   for (const double leaf : leaves) {
     const double steps = scale > 0 ? std::round(leaf / scale) : 0.0;
     quantised_.push_back(static_cast<std::int8_t>(std::clamp(steps, -127.0, 127.0)));
@@ -186,9 +257,6 @@ ResidualTrees ResidualTrees::from_json(const Json& json, std::size_t num_feature
         return refuse("a question names a feature or threshold that is not there");
       }
       result.questions_.push_back(tree_questions[i]);
-      result.nodes_.push_back(
-          {result.thresholds_[tree_questions[i].feature][tree_questions[i].threshold],
-           tree_questions[i].feature});
     }
     result.scales_.push_back(scale);
     for (std::size_t i = 0; i < std::size_t{1} << d; ++i) {
@@ -196,6 +264,7 @@ ResidualTrees ResidualTrees::from_json(const Json& json, std::size_t num_feature
       result.quantised_.push_back(leaf);
       result.leaves_.push_back(scale * static_cast<float>(leaf));
     }
+    result.add_answers(tree_questions);
     ++result.num_trees_;
   }
   return result;

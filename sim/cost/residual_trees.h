@@ -32,21 +32,8 @@ class ResidualTrees {
   /// Leaves are rounded to 1/127 of the largest.
   void add_tree(std::span<const Question> questions, std::span<const double> leaves);
 
-  double evaluate(const float* features) const {
-    double sum = base_;
-    const Node* node = nodes_.data();
-    const float* leaves = leaves_.data();
-    for (std::size_t tree = 0; tree < num_trees_; ++tree) {
-      std::size_t leaf = 0;
-      for (int d = 0; d < depth_; ++d) {
-        leaf |= static_cast<std::size_t>(features[node[d].feature] > node[d].threshold) << d;
-      }
-      sum += leaves[leaf];
-      node += depth_;
-      leaves += std::size_t{1} << depth_;
-    }
-    return sum;
-  }
+  /// `features` [features]. Cost: about 1.5 ns a tree.
+  double evaluate(const float* features) const;
   std::size_t num_trees() const { return num_trees_; }
 
   /// {"depth", "base", "num_thresholds" [features], "thresholds", "scales", "questions", "leaves"};
@@ -57,19 +44,22 @@ class ResidualTrees {
   static ResidualTrees from_json(const Json& json, std::size_t num_features, std::string& problem);
 
  private:
-  struct Node {
-    float threshold;
-    std::uint32_t feature;
-  };
-  int depth_ = 0;
+  /// Answer bits of a whole word of trees at once: a feature value falls between two thresholds,
+  /// and for each such place the answers to all questions about the feature are known beforehand.
+  void add_answers(std::span<const Question> questions);
+
+  int depth_ = 1;
   double base_ = 0;
   std::size_t num_trees_ = 0;
   std::vector<std::vector<float>> thresholds_;
   std::vector<Question> questions_;
   std::vector<std::int8_t> quantised_;
   std::vector<float> scales_;
-  std::vector<Node> nodes_;
-  std::vector<float> leaves_;
+  std::vector<float> leaves_;           // [trees][2^depth]
+  std::vector<std::size_t> first_row_;  // [features] of the rows of a feature's places
+  std::size_t num_rows_ = 0;
+  std::vector<std::uint64_t>
+      answers_;  // [words][rows], `depth` bits a tree, 64 / depth trees a word
 };
 
 /// RFC 4648 with padding; `decode` returns false on any other character or a wrong length.
