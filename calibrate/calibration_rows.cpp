@@ -161,10 +161,15 @@ class RowBuilder {
       // The experts see only the tokens that touch the rank.
       op.tokens = std::max(1.0, rank_tokens_[i]);
       curve.variant = "wideep";
+    } else if (kernel.ends_with("_min_latency")) {
+      curve.variant = "min_latency";
     } else if (name_ == "wideep_context_moe") {
       curve.variant = "deepep_normal";
     } else if (name_ == "wideep_generation_moe") {
       curve.variant = "deepep_low_latency";
+    }
+    if (curve.variant == "min_latency") {
+      curve.dtype += " min_latency";
     }
     row.op = op;
     row.shape = key_of({op.hidden, op.width, op.top_k, op.experts, op.tensor_ways, op.expert_ways});

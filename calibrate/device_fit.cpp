@@ -36,8 +36,12 @@ std::string percent(double fraction) {
          std::to_string(std::lround(1000.0 * fraction) % 10) + "%";
 }
 
-void fit_one(FittedCurve& fitted, const DevicePeaks& device) {
-  const CurveFitOptions options = default_fit_options(fitted.rows.family, fitted.rows.rows.size());
+// All trees of one software stack's file: 2,400 of 64 leaves take about 270 kB.
+constexpr int kTreesOfASet = 2400;
+
+void fit_one(FittedCurve& fitted, const DevicePeaks& device, int curves_of_set) {
+  CurveFitOptions options = default_fit_options(fitted.rows.family, fitted.rows.rows.size());
+  options.boosting.trees = std::min(options.boosting.trees, kTreesOfASet / curves_of_set);
   fitted.validation = cross_validate(fitted.rows, device, options, FoldKey::shape);
   fitted.curve = fit_curve(fitted.rows, device, options, fitted.validation);
   fitted.roofline_median_ape = roofline_median_ape(fitted.rows, device);
@@ -88,7 +92,11 @@ DeviceFit fit_device(const std::vector<std::string>& paths, const DeviceProfile&
   std::size_t done = 0;
   const auto work = [&] {
     for (std::size_t i = next++; i < fit.curves.size(); i = next++) {
-      fit_one(fit.curves[i], device);
+      const auto of_set =
+          std::count_if(fit.curves.begin(), fit.curves.end(), [&](const FittedCurve& other) {
+            return other.rows.software == fit.curves[i].rows.software;
+          });
+      fit_one(fit.curves[i], device, static_cast<int>(of_set));
       const std::lock_guard lock(mutex);
       ++done;
       if (options.progress) {
