@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shipped curves: they load, stay small, and are no worse than recorded over the measurements
+// they were fitted to.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "calibrate/validate_compute.h"
+
+namespace moesim {
+namespace {
+
+std::string data_folder() {
+  const char* given = std::getenv("MOESIM_DATA_DIR");
+  return given != nullptr ? given : std::string(MOESIM_SOURCE_DIR) + "/../shared/data";
+}
+
+TEST(ShippedCurves, EveryFileLoadsAndStaysBelowItsBudget) {
+  const std::string folder = std::string(MOESIM_SOURCE_DIR) + "/hardware_profiles/curves";
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".json") {
+      continue;
+    }
+    ++files;
+    EXPECT_LE(entry.file_size(), 300000u) << entry.path();
+    const CurveSet set = CurveSet::load(entry.path().string());
+    EXPECT_EQ(entry.path().filename().string(), set.device + "." + set.software + ".json");
+    EXPECT_NE(set.source.find("095f58a51c4c"), std::string::npos);
+  }
+  EXPECT_GE(files, 10u);
+}
+
+TEST(ShippedCurves, LeftOutErrorsOfTheBigTablesStayBelowTheRecordedOnes) {
+  // Median and P90 error of rows whose shape was left out, as fitted on 2026-11-23, rounded up.
+  struct Bound {
+    const char* software;
+    OpFamily family;
+    NumberFormat format;
+    double median;
+    double p90;
+  };
+  const Bound bounds[] = {
+      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::bf16, 0.028, 0.098},
+      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::fp8, 0.015, 0.052},
+      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::fp8_block, 0.023, 0.074},
+      {"trtllm-1.3.0rc20", OpFamily::attention_prefill, NumberFormat::bf16, 0.016, 0.043},
+      {"trtllm-1.3.0rc20", OpFamily::attention_decode, NumberFormat::bf16, 0.046, 0.208},
+      {"trtllm-1.3.0rc20", OpFamily::grouped_gemm, NumberFormat::fp8_block, 0.032, 0.111},
+      {"vllm-0.24.0", OpFamily::gemm, NumberFormat::bf16, 0.033, 0.107},
+      {"vllm-0.24.0", OpFamily::grouped_gemm, NumberFormat::bf16, 0.042, 0.174},
+  };
+  const std::vector<CurveSet> sets = load_curve_sets(MOESIM_SOURCE_DIR);
+  for (const Bound& bound : bounds) {
+    for (const CurveSet& set : sets) {
+      if (set.device != "h100_sxm" || set.software != bound.software) {
+        continue;
+      }
+      const CostCurve* curve = set.find(bound.family, bound.format);
+      ASSERT_NE(curve, nullptr) << bound.software << " " << choice_name(bound.family);
+      EXPECT_LE(curve->record.median_ape, bound.median) << choice_name(bound.family);
+      EXPECT_LE(curve->record.p90_ape, bound.p90) << choice_name(bound.family);
+      EXPECT_GE(curve->record.band_coverage, 0.75);
+      EXPECT_LE(curve->record.band_coverage, 0.85);
+    }
+  }
+}
+
+TEST(ShippedCurves, PredictionsOfMeasuredRowsAreNoWorseThanRecorded) {
+  const std::string folder = data_folder() + "/compute/h100_sxm";
+  if (!std::filesystem::is_directory(folder)) {
+    GTEST_SKIP() << "no measurements at " << folder << " (set MOESIM_DATA_DIR)";
+  }
+  // Small tables only, to stay quick; in-sample medians as fitted, plus a tenth.
+  const std::pair<const char*, double> tables[] = {
+      {"generation_mla.trtllm-1.3.0rc20.csv", 0.022},
+      {"context_mla.trtllm-1.3.0rc20.csv", 0.025},
+      {"scale_matrix.trtllm-1.3.0rc20.csv", 0.010},
+  };
+  const std::vector<CurveSet> sets = load_curve_sets(MOESIM_SOURCE_DIR);
+  for (const auto& [name, bound] : tables) {
+    const ComputeValidation validation = validate_compute({folder + "/" + name}, sets, false);
+    ASSERT_FALSE(validation.groups.empty()) << name;
+    for (const ValidationGroup& group : validation.groups) {
+      EXPECT_GT(group.n, 100u) << group.group;
+      EXPECT_LE(group.median_ape, bound) << group.group;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moesim
