@@ -21,6 +21,8 @@ constexpr Command kCommands[] = {
     {"route", "what a recorded or modelled routing does to batches: skew, active experts, drops",
      "moesim route --trace scenarios/traces/generated_64x6.csv --capacity-factor 1,1.25,2",
      define_route},
+    {"place", "put experts on GPUs so that none waits for another",
+     "moesim place loads.json --policy best --format sglang", define_place},
     {"show", "list or print models, profiles, scenarios and file formats",
      "moesim show deepseek_v3", define_show},
 };
