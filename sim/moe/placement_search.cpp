@@ -213,12 +213,9 @@ template <class Gain>
 std::vector<int> deal_replicas(const BalanceProblem& problem, Gain gain) {
   std::vector<int> replicas(static_cast<std::size_t>(problem.experts), 1);
   std::vector<double> gains(static_cast<std::size_t>(problem.experts));
-  for (int e = 0; e < problem.experts; ++e) {
-    gains[static_cast<std::size_t>(e)] = gain(e, 1);
-  }
   constexpr double kFull = -std::numeric_limits<double>::infinity();
-  if (problem.max_replicas == 1) {
-    std::fill(gains.begin(), gains.end(), kFull);
+  for (int e = 0; e < problem.experts; ++e) {
+    gains[static_cast<std::size_t>(e)] = problem.max_replicas > 1 ? gain(e, 1) : kFull;
   }
   for (int spare = problem.gpus * problem.slots_per_gpu - problem.experts; spare > 0; --spare) {
     const auto most =
