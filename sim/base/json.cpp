@@ -47,6 +47,9 @@ void append_number(std::string& out, double value) {
   char buffer[40];
   const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
   out.append(buffer, end);
+  if (value == 0.0 && std::signbit(value)) {
+    out += ".0";  // "-0" would read back as the integer 0
+  }
 }
 
 bool is_plain(const Json& value) { return !value.is_array() && !value.is_object(); }

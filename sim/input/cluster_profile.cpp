@@ -310,8 +310,10 @@ const Fields<NormalExchange>& fields_of(const NormalExchange*) {
 const Fields<LowLatencyKernels>& fields_of(const LowLatencyKernels*) {
   static const Fields<LowLatencyKernels> table =
       Fields<LowLatencyKernels>("low-latency kernels", "one copy per selected expert")
-          .add("dispatch", &LowLatencyKernels::dispatch, {.doc = "to experts", .required = true})
-          .add("combine", &LowLatencyKernels::combine, {.doc = "back", .required = true});
+          .add("dispatch", &LowLatencyKernels::dispatch,
+               {.doc = "tokens on their way to experts", .required = true})
+          .add("combine", &LowLatencyKernels::combine,
+               {.doc = "expert outputs on their way back", .required = true});
   return table;
 }
 
@@ -319,8 +321,10 @@ const Fields<NormalKernels>& fields_of(const NormalKernels*) {
   static const Fields<NormalKernels> table =
       Fields<NormalKernels>("normal kernels", "one copy per destination node")
           .add("sms", &NormalKernels::sms, count("multiprocessors taken from compute", 1, 1024))
-          .add("dispatch", &NormalKernels::dispatch, {.doc = "to experts", .required = true})
-          .add("combine", &NormalKernels::combine, {.doc = "back", .required = true});
+          .add("dispatch", &NormalKernels::dispatch,
+               {.doc = "tokens on their way to experts", .required = true})
+          .add("combine", &NormalKernels::combine,
+               {.doc = "expert outputs on their way back", .required = true});
   return table;
 }
 

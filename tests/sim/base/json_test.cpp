@@ -65,5 +65,7 @@ TEST(Json, EscapesKeysInPointers) {
   EXPECT_EQ(json.at_pointer("/a~1b~0c/0")->as_integer(), 7);
 }
 
+TEST(Json, NegativeZeroReadsBackEqual) { EXPECT_EQ(parse_json("[-0.0]", "t").dump(-1), "[-0.0]"); }
+
 }  // namespace
 }  // namespace moesim
