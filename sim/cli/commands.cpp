@@ -25,6 +25,8 @@ constexpr Command kCommands[] = {
      "moesim place loads.json --policy best --format sglang", define_place},
     {"show", "list or print models, profiles, scenarios and file formats",
      "moesim show deepseek_v3", define_show},
+    {"traffic", "run a traffic matrix over a cluster, flow by flow",
+     "moesim traffic cluster_reference_rail --uniform 1000000 --ranks 64", define_traffic},
 };
 
 bool holds_cards(const std::filesystem::path& folder) {
