@@ -2,6 +2,7 @@
 #include "sim/engine/flow_network.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "sim/base/error.h"
@@ -152,10 +153,12 @@ void FlowState::schedule(std::uint32_t id) {
     soonest = std::min(soonest, single.remaining / single.rate);
   }
   soonest = std::max(soonest, 0.0);
-  if (uses_window(id)) {
-    soonest = std::max(soonest, window_);
-  }
   next_step_[id] = component.clock + soonest;
+  if (uses_window(id)) {
+    // On one grid for all components, so that those that depend on several are solved once.
+    const double slot = std::floor(component.clock / window_ + 1e-6) + 1.0;
+    next_step_[id] = std::max(next_step_[id], slot * window_);
+  }
 }
 
 std::uint32_t FlowState::earliest() const {
@@ -184,7 +187,14 @@ bool FlowState::uses_window(std::uint32_t id) const {
 
 void FlowState::step(std::uint32_t id) {
   ++counters_.steps;
-  resolve({id}, next_step_[id]);
+  const double now = next_step_[id];
+  std::vector<std::uint32_t> seeds;
+  for (std::uint32_t other = 0; other < next_step_.size(); ++other) {
+    if (next_step_[other] == now) {
+      seeds.push_back(other);
+    }
+  }
+  resolve(seeds, now);
 }
 
 FlowNetwork::FlowNetwork(const RoutePlan& plan, const FlowAccuracy& accuracy)
