@@ -22,6 +22,8 @@ std::string quantity_text(Watts value);
 std::string quantity_text(double value, std::string_view unit);
 /// `digits` significant digits, thousands separated by commas above 9,999: "2,325", "0.0312".
 std::string plain_number_text(double value, int digits = 3);
+/// Whole numbers in full, others with four significant digits.
+std::string count_text(double value);
 
 /// Reads "3.35 TB/s", "80 GiB", "14 us", "989 TFLOP/s", "50%" or a bare number as an unscaled value
 /// in `unit` (a JSON unit suffix as above). Nothing when the text is not such a quantity or has

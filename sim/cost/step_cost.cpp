@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "sim/moe/token_routing_input.h"
+
 namespace moesim {
 
 /// Seconds of a run of ops on one stream, by what they were for.
@@ -243,38 +245,13 @@ StepCost StepCostModel::evaluate(const StepBatch& batch, OverlapRule overlap) co
 }
 
 RoutingSpec routing_of(const Scenario& scenario) {
-  RoutingSpec routing;
-  const RoutingConfig& config = scenario.spec.routing;
-  routing.seed = static_cast<std::uint64_t>(scenario.spec.seed);
   for (const LayerClass& layer : scenario.model->layers) {
-    if (layer.ffn.kind != FfnKind::moe) {
-      continue;
-    }
-    routing.gate.experts = static_cast<std::int32_t>(layer.ffn.experts);
-    routing.gate.top_k = static_cast<std::int32_t>(layer.ffn.top_k);
-    if (config.group_limited) {
-      routing.gate.groups = static_cast<std::int32_t>(layer.ffn.router.groups);
-      routing.gate.groups_chosen = static_cast<std::int32_t>(layer.ffn.router.groups_chosen);
+    if (layer.ffn.kind == FfnKind::moe) {
+      return routing_spec(scenario.spec.routing, layer.ffn,
+                          static_cast<std::uint64_t>(scenario.spec.seed), scenario.file);
     }
   }
-  switch (config.kind) {
-    case RoutingModel::uniform:
-      routing.kind = RoutingKind::uniform;
-      break;
-    case RoutingModel::gumbel:
-      routing.kind = config.sigma == 0 ? RoutingKind::balanced : RoutingKind::gumbel;
-      routing.sigma = config.sigma;
-      break;
-    case RoutingModel::zipf:
-      routing.kind = RoutingKind::zipf;
-      routing.alpha = config.alpha;
-      break;
-    case RoutingModel::counts:
-    case RoutingModel::trace:
-      routing.kind = RoutingKind::counts;
-      break;
-  }
-  return routing;
+  return {};
 }
 
 }  // namespace moesim

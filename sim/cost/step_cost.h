@@ -46,6 +46,9 @@ class LoadView {
   LoadProfile profile(std::int64_t moe_layer, double tokens) const {
     return profiles_->at(static_cast<std::int32_t>(moe_layer), tokens);
   }
+  const LayerLoads& layer(std::int64_t moe_layer) const {
+    return profiles_->layer(static_cast<std::int32_t>(moe_layer));
+  }
   std::int64_t ranks() const { return ranks_; }
 
  private:

@@ -70,7 +70,7 @@ std::string text_at(const Json& scenario, std::string_view pointer) {
     return "";
   }
   return value->is_text()     ? value->as_text()
-         : value->is_number() ? plain_number_text(value->as_number(), 6)
+         : value->is_number() ? count_text(value->as_number())
                               : "";
 }
 
@@ -158,7 +158,7 @@ void write_text(std::ostream& out, const SimulationResult& result) {
   }
 
   if (!result.what_ifs.empty()) {
-    const double base = result.metric(headline(result)->name).value;
+    const double base = result.what_if_base;
     out << "\n"
         << padded("What would change it", 46) << right("step", 10) << right("tokens/s/GPU", 14)
         << right("change", 9) << "\n";
@@ -166,7 +166,7 @@ void write_text(std::ostream& out, const SimulationResult& result) {
       const double change = (what_if.tokens_per_s_per_gpu / base - 1.0) * 100.0;
       out << "  " << padded(what_if.change, 44) << right(quantity_text(Seconds(what_if.step_s)), 10)
           << right(plain_number_text(what_if.tokens_per_s_per_gpu, 4), 14)
-          << right((change >= 0.5 ? "+" : "") + plain_number_text(std::round(change), 3) + "%", 9)
+          << right((change >= 0.5 ? "+" : "") + count_text(std::round(change)) + "%", 9)
           << (what_if.feasible ? "" : "  out of memory") << "\n";
     }
   }

@@ -88,6 +88,7 @@ struct SimulationResult {
   std::vector<Alert> alerts;
   std::vector<std::string> findings;  ///< sentences: what dominates, what to try
   std::vector<WhatIf> what_ifs;
+  double what_if_base = 0;  ///< tokens/s/GPU of the scenario in the fidelity of the alternatives
 
   const NamedMetric* find(const std::string& name) const;
   /// The plain metric `name`; aborts when it is absent or not plain.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/run/simulate.h"
 
+#include "sim/base/quantity_text.h"
+#include "sim/engine/step_graph.h"
 #include "sim/run/step_metrics.h"
 #include "sim/run/version.h"
 #include "sim/run/what_if.h"
@@ -32,6 +34,27 @@ StepOutcome run_analytic(const StepCostModel& model, const StepBatch& batch) {
   return outcome;
 }
 
+StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, const StepBatch& batch,
+                       const RunOptions& options) {
+  StepExecution execution = execute_step(scenario, model, batch, 0, options.timeline != nullptr);
+  StepOutcome outcome;
+  outcome.seconds = execution.seconds;
+  outcome.by_kind = execution.by_kind;
+  const StepCost closed_form = model.evaluate(batch);
+  outcome.by_basis = closed_form.by_basis;
+  outcome.flops_per_gpu = closed_form.flops;
+  outcome.rank_max_over_mean = execution.loads.rank_max_over_mean;
+  outcome.expert_max_over_mean = execution.loads.expert_max_over_mean;
+  outcome.active_experts = execution.loads.active_experts;
+  outcome.dropped_fraction = execution.loads.dropped_fraction;
+  outcome.nic_bytes = execution.loads.nic_bytes;
+  outcome.closed_form = closed_form.seconds;
+  if (options.timeline != nullptr) {
+    *options.timeline = std::move(execution.timeline);
+  }
+  return outcome;
+}
+
 }  // namespace
 
 SimulationResult simulate(const Scenario& scenario, const RunOptions& options) {
@@ -46,10 +69,19 @@ SimulationResult simulate(const Scenario& scenario, const RunOptions& options) {
   const StepCostModel model(scenario, routing_of(scenario));
   const StepBatch batch = batch_of(scenario);
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);
-  add_step_metrics(result, scenario, model, batch, run_analytic(model, batch), memory);
+  const bool with_events = scenario.spec.fidelity == Fidelity::event;
+  const StepOutcome outcome =
+      with_events ? run_events(scenario, model, batch, options) : run_analytic(model, batch);
+  add_step_metrics(result, scenario, model, batch, outcome, memory);
   add_alerts(result);
   if (options.what_ifs) {
     add_what_ifs(result, scenario);
+  }
+  if (outcome.closed_form) {
+    const double gap = outcome.seconds / *outcome.closed_form - 1.0;
+    result.findings.push_back("the closed form gives " + quantity_text(*outcome.closed_form) +
+                              " a step: events differ by " + (gap >= 0 ? "+" : "") +
+                              plain_number_text(gap * 100.0, 2) + "%");
   }
   return result;
 }

@@ -2,6 +2,8 @@
 // Each reported number of a step, defined once, from what a fidelity found out about the step.
 #pragma once
 
+#include <optional>
+
 #include "sim/cost/step_cost.h"
 #include "sim/run/result.h"
 #include "sim/workload/memory_budget.h"
@@ -18,6 +20,7 @@ struct StepOutcome {
   double expert_max_over_mean = 1;
   double active_experts = 0;  ///< of a layer, all ranks together
   double dropped_fraction = 0;
+  std::optional<Seconds> closed_form;  ///< event fidelity: what the analytic one says
   double nic_bytes = 0;  ///< that the busiest GPU puts on the network, or takes from it
 };
 

@@ -27,7 +27,7 @@ WhatIf evaluate(const Scenario& scenario, std::string change, std::string doc) {
 
 std::string percent_change(double from, double to) {
   const double change = (to / from - 1.0) * 100.0;
-  return (change >= 0 ? "+" : "") + plain_number_text(std::round(change), 2) + "%";
+  return (change >= 0 ? "+" : "") + count_text(std::round(change)) + "%";
 }
 
 void add_findings(SimulationResult& result, const Scenario& scenario, double base_rate) {
@@ -116,9 +116,8 @@ void add_what_ifs(SimulationResult& result, const Scenario& scenario) {
     add("/precision/kv_cache = fp8", "half the cache bytes",
         [](ScenarioSpec& spec) { spec.precision.kv_cache = NumberFormat::fp8; });
   }
-  const double rate = (output_tokens(scenario, batch) + input_tokens(scenario, batch)) /
-                      result.metric("step_s").value / static_cast<double>(scenario.ways.gpus);
-  add_findings(result, scenario, rate);
+  result.what_if_base = evaluate(scenario, "", "").tokens_per_s_per_gpu;
+  add_findings(result, scenario, result.what_if_base);
 }
 
 }  // namespace moesim

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/engine/step_graph.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/engine/step_loads.h"
+
+namespace moesim {
+namespace {
+
+constexpr StreamId kCompute{0};
+constexpr StreamId kCommunication{1};
+
+/// A task of each GPU, or none yet.
+using TaskRow = std::vector<std::optional<TaskId>>;
+
+class StepGraphBuilder {
+ public:
+  StepGraphBuilder(const Scenario& scenario, const StepCostModel& model, const StepBatch& batch,
+                   std::uint64_t draw, bool with_labels)
+      : scenario_(scenario),
+        model_(model),
+        step_(model.step_template()),
+        gpus_(static_cast<std::uint32_t>(step_.ways.gpus)),
+        has_exchange_(step_.ways.data > 1 && step_.num_moe_layers > 0),
+        overlap_(model.overlap()),
+        micro_batches_(overlap_ == OverlapRule::two_batch && has_exchange_ ? 2 : 1),
+        whole_(batch),
+        batch_(batch),
+        draw_(draw),
+        with_labels_(with_labels),
+        builder_(gpus_, {{"compute", StreamClass::compute},
+                         {"communication", StreamClass::communication}}),
+        last_(1, TaskRow(gpus_)) {
+    for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
+      kinds_.push_back(builder_.add_kind(std::string(kind.name), sm_share(kind.value)));
+    }
+  }
+
+  void build() {
+    if (scenario_.spec.runtime.host_overhead_s > 0) {
+      add_everywhere(0, OpKind::host, Seconds(scenario_.spec.runtime.host_overhead_s), "host");
+    }
+    add_ops(0, step_.first, "embedding");
+    for (const LayerTemplate& layer : step_.layers) {
+      for (std::int64_t copy = 0; copy < layer.count; ++copy) {
+        // Engines split only the layers that exchange tokens; everything else runs on the whole batch.
+        const bool splits = micro_batches_ == 2 && layer.experts && layer.experts->has_exchange;
+        splits ? split() : merge();
+        add_layer(layer, copy);
+      }
+    }
+    merge();
+    add_ops(0, step_.last, "head");
+  }
+
+  TaskGraph graph() && { return std::move(builder_).build(); }
+
+  DrawnLoads loads() const {
+    DrawnLoads mean = sums_;
+    if (passes_ > 0) {
+      mean.rank_max_over_mean /= passes_;
+      mean.expert_max_over_mean /= passes_;
+      mean.active_experts /= passes_;
+    } else {
+      mean = DrawnLoads{};
+    }
+    mean.dropped_fraction = selections_ > 0 ? dropped_ / selections_ : 0;
+    mean.nic_bytes =
+        nic_bytes_.empty() ? 0 : *std::max_element(nic_bytes_.begin(), nic_bytes_.end());
+    return mean;
+  }
+
+ private:
+  /// Exchange kernels slow the other micro-batch's compute by the SMs they hold.
+  double sm_share(OpKind kind) const {
+    if (kind != OpKind::dispatch && kind != OpKind::combine) {
+      return 0;
+    }
+    ExchangeDemand probe;
+    probe.rank_copies = 1;
+    probe.ranks = step_.ways.expert;
+    return model_.collectives()
+        .exchange(model_.exchange_kernel(), ExchangeDirection::dispatch, probe, step_.hidden,
+                  NumberFormat::bf16)
+        .sm_fraction;
+  }
+
+  /// From the whole batch to two halves that both wait for what the whole did.
+  void split() {
+    if (last_.size() == 1) {
+      last_.push_back(last_[0]);
+      batch_ = whole_.split(2.0);
+    }
+  }
+
+  /// Back to the whole batch: its first ops wait for both halves.
+  void merge() {
+    if (last_.size() == 2) {
+      also_ = last_[1];
+      last_.pop_back();
+      batch_ = whole_;
+    }
+  }
+
+  LabelId label(const std::string& text) {
+    return with_labels_ ? builder_.label(text) : LabelId{0};
+  }
+
+  TaskId add_task(std::uint32_t gpu, StreamId stream, OpKind kind, Seconds duration, LabelId text,
+                  std::optional<TaskId> after) {
+    Task task;
+    task.device = gpu;
+    task.stream = stream;
+    task.kind = kinds_[static_cast<std::size_t>(kind)];
+    task.duration = SimTime::from_seconds(duration);
+    task.label = text;
+    const TaskId id = builder_.add_task(task);
+    if (after) {
+      builder_.add_dependency(*after, id);
+    }
+    return id;
+  }
+
+  void add_everywhere(std::size_t m, OpKind kind, Seconds duration, const std::string& name) {
+    const LabelId text = label(name);
+    for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
+      last_[m][gpu] = add_task(gpu, kCompute, kind, duration, text, last_[m][gpu]);
+      if (!also_.empty() && also_[gpu]) {
+        builder_.add_dependency(*also_[gpu], *last_[m][gpu]);
+      }
+    }
+    also_.clear();
+  }
+
+  void add_ops(std::size_t m, const std::vector<TemplateOp>& ops, const std::string& name) {
+    for (const TemplateOp& item : ops) {
+      const CostEstimate cost = model_.cost_model().estimate(item.bind(batch_));
+      if (cost.seconds.value() > 0) {
+        add_everywhere(m, item.kind, cost.seconds + model_.cost_model().launch_gap(),
+                       name + " " + choice_name(item.kind));
+      }
+    }
+  }
+
+  void add_syncs(std::size_t m, const std::vector<TemplateSync>& syncs, const std::string& name) {
+    for (const TemplateSync& sync : syncs) {
+      if (sync.ranks <= 1 || batch_.tokens() <= 0) {
+        continue;
+      }
+      const Seconds duration = model_.collectives().collective(
+          sync.op, sync.ranks, sync.bytes_per_token * batch_.tokens());
+      const LabelId text = label(name + " " + choice_name(sync.op));
+      std::vector<TaskId> members;
+      for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
+        const TaskId id =
+            add_task(gpu, kCompute, OpKind::tensor_sync, duration, text, last_[m][gpu]);
+        last_[m][gpu] = id;
+        members.push_back(id);
+        if (static_cast<std::int64_t>(members.size()) == sync.ranks || gpu + 1 == gpus_) {
+          builder_.add_group(members, GroupEnd::together);
+          members.clear();
+        }
+      }
+    }
+  }
+
+  /// One dispatch or combine of every rank; returns its tasks.
+  TaskRow add_exchange(std::size_t m, OpKind kind, const PassLoads& pass,
+                       const TemplateExperts& experts, const std::string& name) {
+    const bool is_dispatch = kind == OpKind::dispatch;
+    const LabelId text = label(name);
+    TaskRow row(gpus_);
+    std::vector<TaskId> members;
+    for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
+      const NumberFormat format = is_dispatch ? experts.dispatch_format : experts.combine_format;
+      const ExchangeDemand& demand = pass.exchange[gpu];
+      const ExchangeCost cost = model_.collectives().exchange(
+          model_.exchange_kernel(),
+          is_dispatch ? ExchangeDirection::dispatch : ExchangeDirection::combine, demand,
+          step_.hidden, format);
+      const double copies = model_.exchange_kernel() == ExchangeKernel::normal
+                                ? demand.node_copies
+                                : demand.remote_selections;
+      nic_bytes_[gpu] += copies * copy_bytes(step_.hidden, format, Bytes(0)).value();
+      row[gpu] = add_task(gpu, kCommunication, kind, cost.seconds, text, last_[m][gpu]);
+      members.push_back(*row[gpu]);
+    }
+    builder_.add_group(members);
+    return row;
+  }
+
+  void add_layer(const LayerTemplate& layer, std::int64_t copy) {
+    const std::string name = layer.name + " " + std::to_string(copy);
+    // Program order of the compute stream: both attentions first, so that each exchange has the
+    // other half's compute beside it.
+    std::vector<PassLoads> passes(last_.size());
+    std::vector<TaskRow> dispatched(last_.size());
+    const bool has_exchange = layer.experts && layer.experts->has_exchange;
+    for (std::size_t m = 0; m < last_.size(); ++m) {
+      add_ops(m, layer.before, name);
+      add_syncs(m, layer.after_attention, name);
+      if (layer.experts) {
+        passes[m] = draw(layer, copy, m);
+      }
+      if (has_exchange) {
+        dispatched[m] =
+            add_exchange(m, OpKind::dispatch, passes[m], *layer.experts, name + " dispatch");
+      }
+    }
+    for (std::size_t m = 0; m < last_.size(); ++m) {
+      const bool shared_waits = has_exchange && overlap_ == OverlapRule::serial;
+      if (shared_waits) {
+        last_[m] = dispatched[m];
+      }
+      const bool shared_last = overlap_ == OverlapRule::two_batch && has_exchange;
+      if (!shared_last) {
+        add_ops(m, layer.shared, name);
+      }
+      if (layer.experts) {
+        add_experts(m, layer, passes[m], has_exchange && overlap_ != OverlapRule::perfect ? &dispatched[m] : nullptr, name);
+      }
+      if (has_exchange) {
+        const TaskRow combined = add_exchange(m, OpKind::combine, passes[m], *layer.experts, name + " combine");
+        if (shared_last) {
+          add_ops(m, layer.shared, name);  // beside this half's combine; the stream's order keeps it before the next layer
+        }
+        if (overlap_ != OverlapRule::perfect) {
+          last_[m] = combined;
+        }
+      }
+      add_ops(m, layer.after, name);
+      add_syncs(m, layer.after_ffn, name);
+    }
+  }
+
+  PassLoads draw(const LayerTemplate& layer, std::int64_t copy, std::size_t m) {
+    const double replicas = static_cast<double>(step_.ways.data);
+    const double sources = has_exchange_ ? static_cast<double>(step_.ways.gpus) : 1.0;
+    const double factor = scenario_.spec.capacity.overflow == Overflow::drop
+                              ? scenario_.spec.capacity.factor.value_or(0)
+                              : 0;
+    const std::int64_t moe_layer = layer.experts->first_moe_layer + copy;
+    PassLoads pass =
+        draw_pass(model_, moe_layer, batch_.tokens() * replicas / sources, factor, draw_ * 2 + m);
+    nic_bytes_.resize(gpus_, 0.0);
+    sums_.rank_max_over_mean =
+        (passes_ > 0 ? sums_.rank_max_over_mean : 0) + pass.rank_max_over_mean;
+    sums_.expert_max_over_mean =
+        (passes_ > 0 ? sums_.expert_max_over_mean : 0) + pass.expert_max_over_mean;
+    sums_.active_experts += pass.active_experts;
+    selections_ += pass.selections;
+    dropped_ += pass.dropped;
+    ++passes_;
+    return pass;
+  }
+
+  void add_experts(std::size_t m, const LayerTemplate& layer, const PassLoads& pass,
+                   const TaskRow* dispatched, const std::string& name) {
+    MoeOp op = layer.experts->prototype;
+    op.tokens = batch_.tokens() * static_cast<double>(step_.ways.data);
+    const LabelId text = label(name + " experts");
+    for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
+      op.load = pass.experts[gpu];
+      const Seconds seconds = model_.cost_model().estimate(op).seconds;
+      const Seconds duration =
+          seconds.value() > 0 ? seconds + model_.cost_model().launch_gap() : Seconds(0);
+      const TaskId id = add_task(gpu, kCompute, OpKind::experts, duration, text, last_[m][gpu]);
+      if (dispatched != nullptr) {
+        builder_.add_dependency(*(*dispatched)[gpu], id);
+      }
+      last_[m][gpu] = id;
+    }
+  }
+
+  const Scenario& scenario_;
+  const StepCostModel& model_;
+  const StepTemplate& step_;
+  std::uint32_t gpus_;
+  bool has_exchange_;
+  OverlapRule overlap_;
+  int micro_batches_;
+  StepBatch whole_;
+  StepBatch batch_;  // of one micro-batch, or the whole where nothing is exchanged
+  std::uint64_t draw_;
+  bool with_labels_;
+  TaskGraphBuilder builder_;
+  std::vector<KindId> kinds_;
+  std::vector<TaskRow> last_;  // [micro-batch][GPU] what its next op waits for
+  TaskRow also_;               // what the next op waits for besides
+  std::vector<double> nic_bytes_;
+  DrawnLoads sums_;
+  double passes_ = 0;
+  double selections_ = 0;
+  double dropped_ = 0;
+};
+
+}  // namespace
+
+StepExecution execute_step(const Scenario& scenario, const StepCostModel& model,
+                           const StepBatch& batch, std::uint64_t draw, bool record_timeline) {
+  StepGraphBuilder builder(scenario, model, batch, draw, record_timeline);
+  builder.build();
+  StepExecution execution;
+  execution.loads = builder.loads();
+  const TaskGraph graph = std::move(builder).graph();
+  execution.num_tasks = graph.num_tasks();
+
+  ExecutionOptions options;
+  options.seed = static_cast<std::uint64_t>(scenario.spec.seed) + draw;
+  const double cv = scenario.spec.runtime.jitter_cv;
+  options.jitter_cv = {cv, cv, cv};
+  if (scenario.spec.runtime.straggler_factor > 1) {
+    const double factor = scenario.spec.runtime.straggler_factor;
+    options.slow_devices.push_back({0, {factor, 1.0, 1.0}});
+  }
+  options.record_timeline = record_timeline;
+  ExecutionResult result = execute(graph, options);
+  execution.seconds = result.makespan.seconds();
+  for (std::size_t kind = 0; kind < kNumOpKinds; ++kind) {
+    execution.by_kind[kind] = result.critical_time[kind].seconds().value();
+  }
+  execution.timeline = std::move(result.timeline);
+  return execution;
+}
+
+}  // namespace moesim

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each rank computes and exchanges in one pass through one MoE layer, from counts of drawn
+// tokens.
+#pragma once
+
+#include <vector>
+
+#include "sim/cost/step_cost.h"
+
+namespace moesim {
+
+/// One pass (layer, micro-batch) as every GPU sees it.
+struct PassLoads {
+  std::vector<ExpertLoad> experts;  ///< [GPUs]
+  std::vector<ExchangeDemand>
+      exchange;  ///< [GPUs] the larger of what it sends and what it receives
+  double rank_max_over_mean = 1;
+  double expert_max_over_mean = 1;
+  double active_experts = 0;
+  double selections = 0;
+  double dropped = 0;
+};
+
+/// Draws the tokens of one pass. `tokens_per_gpu` enter on every GPU (rounded so that all sum to
+/// the batch); `capacity` is the number of places of an expert, 0 for no limit: selections beyond
+/// it are dropped, latest sources first.
+PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double tokens_per_gpu,
+                    double capacity_factor, std::uint64_t draw);
+
+}  // namespace moesim
