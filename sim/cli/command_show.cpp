@@ -8,6 +8,7 @@
 #include "sim/base/quantity_text.h"
 #include "sim/cli/commands.h"
 #include "sim/input/card_library.h"
+#include "sim/input/json_schema.h"
 #include "sim/input/model_card_count.h"
 #include "sim/input/scenario.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 struct ShowArguments {
   std::string what;
+  std::string schema;
   std::string format = "text";
 };
 
@@ -172,11 +174,18 @@ void show_list_json(std::ostream& out, const CardLibrary& cards,
 
 CommandBody define_show(CLI::App& app, const CommandContext& context) {
   auto arguments = std::make_shared<ShowArguments>();
-  app.add_option("what", arguments->what, "models, profiles, scenarios, or the id of one")
-      ->required();
+  app.add_option("what", arguments->what, "models, profiles, scenarios, or the id of one");
+  app.add_option("--schema", arguments->schema, "print the JSON Schema of a file format: model_card, scenario ...");
   app.add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   return [arguments, &out = context.out, root = context.root] {
+    if (!arguments->schema.empty()) {
+      out << json_schema_text(arguments->schema);
+      return 0;
+    }
+    if (arguments->what.empty()) {
+      throw InputError("command line", "", "nothing to show is named", "try: moesim show models, profiles or scenarios, or --schema KIND");
+    }
     const CardLibrary cards = CardLibrary::open(root);
     const bool as_json = arguments->format == "json";
     if (arguments->what == "models") {

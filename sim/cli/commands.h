@@ -40,6 +40,7 @@ CommandBody define_place(CLI::App& app, const CommandContext& context);
 CommandBody define_run(CLI::App& app, const CommandContext& context);
 CommandBody define_show(CLI::App& app, const CommandContext& context);
 CommandBody define_traffic(CLI::App& app, const CommandContext& context);
+CommandBody define_import(CLI::App& app, const CommandContext& context);
 
 /// Parses the command line and runs one command; returns the exit code. `context.root` may be
 /// empty: it is then searched for.

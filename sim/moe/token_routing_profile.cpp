@@ -9,7 +9,7 @@
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kFanOutTokens = 8192;  ///< standard error of the fan-out below 0.01
+constexpr std::int64_t kFanOutTokens = 2048;  ///< standard error of the fan-out below 0.02
 
 }  // namespace
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <tbb/parallel_for.h>
+#include <vector>
 
 #include "sim/base/quantity_text.h"
 #include "sim/run/step_metrics.h"
@@ -76,11 +78,17 @@ void add_findings(SimulationResult& result, const Scenario& scenario, double bas
 
 void add_what_ifs(SimulationResult& result, const Scenario& scenario) {
   const StepBatch batch = batch_of(scenario);
+  struct Planned {
+    Scenario scenario;
+    std::string change;
+    std::string doc;
+  };
+  std::vector<Planned> planned;
   const auto add = [&](const std::string& change, const std::string& doc,
                        const std::function<void(ScenarioSpec&)>& edit) {
     Scenario changed = scenario;
     edit(changed.spec);
-    result.what_ifs.push_back(evaluate(changed, change, doc));
+    planned.push_back({std::move(changed), change, doc});
   };
   const bool has_experts = result.find("rank_load_max_over_mean") != nullptr;
   if (has_experts && scenario.ways.expert > 1) {
@@ -116,6 +124,11 @@ void add_what_ifs(SimulationResult& result, const Scenario& scenario) {
     add("/precision/kv_cache = fp8", "half the cache bytes",
         [](ScenarioSpec& spec) { spec.precision.kv_cache = NumberFormat::fp8; });
   }
+  // Each alternative is independent of the others, so the order of evaluation cannot be seen in the answer.
+  result.what_ifs.resize(planned.size());
+  tbb::parallel_for(std::size_t{0}, planned.size(), [&](std::size_t i) {
+    result.what_ifs[i] = evaluate(planned[i].scenario, planned[i].change, planned[i].doc);
+  });
   result.what_if_base = evaluate(scenario, "", "").tokens_per_s_per_gpu;
   add_findings(result, scenario, result.what_if_base);
 }
