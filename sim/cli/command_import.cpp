@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// moesim import: other people's files into cards. Nothing of the file is lost silently: notes go to the error stream.
+// moesim import: other people's files into cards. Nothing of the file is lost silently: notes go to
+// the error stream.
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
@@ -39,23 +40,27 @@ std::string id_from(const std::string& file) {
 
 CommandBody define_import(CLI::App& app, const CommandContext& context) {
   auto arguments = std::make_shared<ImportArguments>();
-  app.add_option("file", arguments->file, "a Hugging Face config.json, or - for standard input")->required();
+  app.add_option("file", arguments->file, "a Hugging Face config.json, or - for standard input")
+      ->required();
   app.add_option("--kind", arguments->kind, "hf_config; guessed, and said, when absent");
   app.add_option("--out", arguments->out_file, "model card to write; absent: printed");
   return [arguments, &out = context.out, &err = context.err] {
     const std::string name = arguments->file == "-" ? "standard input" : arguments->file;
     if (!arguments->kind.empty() && arguments->kind != "hf_config") {
-      throw InputError("--kind", "", "\"" + arguments->kind + "\" is none of the choices", "allowed: hf_config");
+      throw InputError("--kind", "", "\"" + arguments->kind + "\" is none of the choices",
+                       "allowed: hf_config");
     }
     const Json json = load_json(arguments->file);
     if (arguments->kind.empty()) {
       if (!looks_like_hf_config(json)) {
-        throw InputError(name, "", "is of no kind that can be imported",
-                         "allowed: a Hugging Face config.json (it has \"model_type\" or \"architectures\")");
+        throw InputError(
+            name, "", "is of no kind that can be imported",
+            "allowed: a Hugging Face config.json (it has \"model_type\" or \"architectures\")");
       }
       err << name << ": read as hf_config\n";
     }
-    const std::string id = id_from(arguments->out_file.empty() ? arguments->file : arguments->out_file);
+    const std::string id =
+        id_from(arguments->out_file.empty() ? arguments->file : arguments->out_file);
     const ImportedModel model = import_hf_config(json, name, id);
     for (const std::string& note : model.notes) {
       err << name << ": note: " << note << "\n";

@@ -175,7 +175,8 @@ void show_list_json(std::ostream& out, const CardLibrary& cards,
 CommandBody define_show(CLI::App& app, const CommandContext& context) {
   auto arguments = std::make_shared<ShowArguments>();
   app.add_option("what", arguments->what, "models, profiles, scenarios, or the id of one");
-  app.add_option("--schema", arguments->schema, "print the JSON Schema of a file format: model_card, scenario ...");
+  app.add_option("--schema", arguments->schema,
+                 "print the JSON Schema of a file format: model_card, scenario ...");
   app.add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   return [arguments, &out = context.out, root = context.root] {
@@ -184,7 +185,8 @@ CommandBody define_show(CLI::App& app, const CommandContext& context) {
       return 0;
     }
     if (arguments->what.empty()) {
-      throw InputError("command line", "", "nothing to show is named", "try: moesim show models, profiles or scenarios, or --schema KIND");
+      throw InputError("command line", "", "nothing to show is named",
+                       "try: moesim show models, profiles or scenarios, or --schema KIND");
     }
     const CardLibrary cards = CardLibrary::open(root);
     const bool as_json = arguments->format == "json";

@@ -27,6 +27,8 @@ constexpr Command kCommands[] = {
      "moesim show deepseek_v3", define_show},
     {"traffic", "run a traffic matrix over a cluster, flow by flow",
      "moesim traffic cluster_reference_rail --uniform 1000000 --ranks 64", define_traffic},
+    {"import", "turn other people's files into cards",
+     "moesim import config.json --out models/mine.json", define_import},
 };
 
 bool holds_cards(const std::filesystem::path& folder) {

@@ -14,7 +14,7 @@
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kInclusionTokens = 1024;   ///< where a group limit leaves no closed form
+constexpr std::int64_t kInclusionTokens = 4096;   ///< where a group limit leaves no closed form
 constexpr std::int64_t kDrawBinomialAbove = 256;  ///< selections per expert of one source
 
 double sigma_of(const RoutingSpec& spec, std::int32_t layer) {

@@ -9,7 +9,7 @@
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kFanOutTokens = 2048;  ///< standard error of the fan-out below 0.02
+constexpr std::int64_t kFanOutTokens = 4096;  ///< standard error of the fan-out below 0.015
 
 }  // namespace
 

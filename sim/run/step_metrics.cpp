@@ -98,15 +98,14 @@ void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double
   for (const GpuHourPrice& price : scenario.device->prices) {
     if (price.kind == PriceKind::on_demand) {
       add(result, "usd_per_million_output_tokens", "usd",
-          "GPU hours at " + number_text(price.usd_per_gpu_hour) + " USD (" + price.provider + ", " +
+          "at " + number_text(price.usd_per_gpu_hour) + " USD an hour (" + price.provider + " " +
               price.date + ")",
           price.usd_per_gpu_hour / 3600.0 * gpus * step_s / tokens * 1e6, Basis::datasheet);
       break;
     }
   }
   if (scenario.device->power) {
-    add(result, "joules_per_output_token", "j",
-        "at the board power limit of every GPU: an upper bound",
+    add(result, "joules_per_output_token", "j", "at the board power limit: an upper bound",
         scenario.device->power->value.value() * gpus * step_s / tokens, Basis::datasheet);
   }
 }
@@ -193,23 +192,18 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
                 scenario.spec.precision.weights.value_or(scenario.model->weights.routed_experts)))
           : compute_format(
                 scenario.spec.precision.weights.value_or(scenario.model->weights.dense_ffn));
-  add(result, "mfu", "fraction",
-      "FLOPs of the busiest GPU over the datasheet peak of " + choice_name(format),
+  add(result, "mfu", "fraction", "of the " + choice_name(format) + " peak, on the busiest GPU",
       outcome.flops_per_gpu / step_s / model.cost_model().peak(format).value(), basis);
   if (has_experts) {
-    add(result, "rank_load_max_over_mean", "",
-        "tokens of the busiest GPU over the mean, mean over layers", outcome.rank_max_over_mean,
-        Basis::estimate);
-    add(result, "expert_load_max_over_mean", "",
-        "tokens of the hottest expert over the mean, mean over layers",
+    add(result, "rank_load_max_over_mean", "", "busiest GPU over the mean, mean over layers",
+        outcome.rank_max_over_mean, Basis::estimate);
+    add(result, "expert_load_max_over_mean", "", "hottest expert over the mean, mean over layers",
         outcome.expert_max_over_mean, Basis::estimate);
-    add(result, "activated_experts_mean", "",
-        "experts of a layer that get a token in one pass, mean over layers", outcome.active_experts,
-        Basis::estimate);
+    add(result, "activated_experts_mean", "", "experts of a layer that get a token",
+        outcome.active_experts, Basis::estimate);
     if (scenario.spec.capacity.factor) {
-      add(result, "dropped_token_fraction", "fraction",
-          "(token, expert) selections dropped at full experts", outcome.dropped_fraction,
-          Basis::estimate);
+      add(result, "dropped_token_fraction", "fraction", "selections dropped at full experts",
+          outcome.dropped_fraction, Basis::estimate);
     }
   }
   if (outcome.nic_bytes > 0) {
@@ -220,7 +214,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
     metric.value = outcome.nic_bytes / step_s / nic;
     metric.basis = basis;
     result.metrics.push_back({"link_utilisation", "fraction",
-                              "mean over the step, busiest GPU's share of the line rate",
+                              "of the busiest GPU's line rate, mean over the step",
                               MetricGroup{{"nic", metric}}});
   }
   MetricGroup kinds;
@@ -237,7 +231,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
   result.metrics.push_back(
       {"memory_bytes", "bytes", "on the fullest GPU, by kind", std::move(kinds)});
   if (memory.kv_cache_tokens > 0) {
-    add(result, "kv_cache_tokens", "", "tokens that fit the cache of one attention replica",
+    add(result, "kv_cache_tokens", "", "that fit the cache of one attention replica",
         std::floor(memory.kv_cache_tokens), Basis::estimate);
   }
   add_cost_metrics(result, scenario, step_s, out);

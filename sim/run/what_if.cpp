@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/run/what_if.h"
 
+#include <tbb/parallel_for.h>
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <tbb/parallel_for.h>
 #include <vector>
 
 #include "sim/base/quantity_text.h"
@@ -93,7 +93,6 @@ void add_what_ifs(SimulationResult& result, const Scenario& scenario) {
   const bool has_experts = result.find("rank_load_max_over_mean") != nullptr;
   if (has_experts && scenario.ways.expert > 1) {
     for (const auto& [sigma, doc] : {std::pair<double, const char*>{0.0, "exactly balanced"},
-                                     {0.15, "a well balanced router"},
                                      {0.7, "one domain of requests"},
                                      {1.1, "DeepSeek-R1 in decode"}}) {
       if (scenario.spec.routing.kind == RoutingModel::gumbel &&
@@ -124,7 +123,8 @@ void add_what_ifs(SimulationResult& result, const Scenario& scenario) {
     add("/precision/kv_cache = fp8", "half the cache bytes",
         [](ScenarioSpec& spec) { spec.precision.kv_cache = NumberFormat::fp8; });
   }
-  // Each alternative is independent of the others, so the order of evaluation cannot be seen in the answer.
+  // Each alternative is independent of the others, so the order of evaluation cannot be seen in the
+  // answer.
   result.what_ifs.resize(planned.size());
   tbb::parallel_for(std::size_t{0}, planned.size(), [&](std::size_t i) {
     result.what_ifs[i] = evaluate(planned[i].scenario, planned[i].change, planned[i].doc);
