@@ -44,9 +44,9 @@ void add_findings(SimulationResult& result, const Scenario& scenario, double bas
     exchange += row.kind == "dispatch" || row.kind == "combine" ? row.seconds : 0;
   }
   if (largest != nullptr) {
-    result.findings.push_back(
-        largest->kind + " dominates: " + plain_number_text(largest->seconds / total * 100, 2) +
-        "% of the step (" + largest->doc + ")");
+    result.findings.push_back("most time goes into " + largest->kind + ": " +
+                              plain_number_text(largest->seconds / total * 100, 2) +
+                              "% of the step (" + largest->doc + ")");
   }
   if (scenario.ways.data > 1 && scenario.ways.expert > 1 &&
       result.find("rank_load_max_over_mean") != nullptr) {

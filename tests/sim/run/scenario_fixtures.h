@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shipped scenarios with a few keys changed, for tests.
+// Shipped scenarios with a few keys changed, for tests; they run in the root of the repository.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,7 @@
 namespace moesim::testing {
 
 inline const CardLibrary& cards() {
-  static const CardLibrary library = CardLibrary::open(MOESIM_SOURCE_DIR);
+  static const CardLibrary library = CardLibrary::open(".");
   return library;
 }
 
@@ -18,7 +18,7 @@ inline const CardLibrary& cards() {
 inline Scenario shipped(
     const std::string& name,
     const std::function<void(ScenarioSpec&)>& edit = [](ScenarioSpec&) {}) {
-  const std::string path = std::string(MOESIM_SOURCE_DIR) + "/scenarios/" + name + ".json";
+  const std::string path = "scenarios/" + name + ".json";
   ScenarioSpec spec = load_scenario_spec(path);
   edit(spec);
   return resolve(spec, cards(), path);
