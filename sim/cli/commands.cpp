@@ -83,7 +83,6 @@ int run_program(int argc, const char* const* argv, CommandContext context) {
       "Exit codes: 0 done, 1 our bug, 2 input, 3 device.\nExample: moesim run "
       "scenarios/quickstart.json");
   try {
-    CommandBody chosen;
     std::vector<std::pair<CLI::App*, CommandBody>> bodies;
     for (const Command& command : commands()) {
       CLI::App* sub = app.add_subcommand(command.name, command.doc);
