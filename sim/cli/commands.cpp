@@ -16,6 +16,8 @@ constexpr int kInputExit = 2;
 constexpr int kDeviceExit = 3;
 
 constexpr Command kCommands[] = {
+    {"calibrate", "fit cost curves of a device to measured kernel tables",
+     "moesim calibrate tables/h100_sxm --device h100_sxm --out curves", define_calibrate},
     {"run", "simulate one scenario",
      "moesim run scenarios/quickstart.json --set /routing/sigma=1.1", define_run},
     {"route", "what a recorded or modelled routing does to batches: skew, active experts, drops",
@@ -29,6 +31,8 @@ constexpr Command kCommands[] = {
      "moesim traffic cluster_reference_rail --uniform 1000000 --ranks 64", define_traffic},
     {"import", "turn other people's files into cards",
      "moesim import config.json --out models/mine.json", define_import},
+    {"validate", "compare predictions with measurements",
+     "moesim validate --data measurements --suite compute", define_validate},
 };
 
 bool holds_cards(const std::filesystem::path& folder) {

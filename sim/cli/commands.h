@@ -35,12 +35,14 @@ struct Command {
 
 std::span<const Command> commands();
 
+CommandBody define_calibrate(CLI::App& app, const CommandContext& context);
 CommandBody define_route(CLI::App& app, const CommandContext& context);
 CommandBody define_place(CLI::App& app, const CommandContext& context);
 CommandBody define_run(CLI::App& app, const CommandContext& context);
 CommandBody define_show(CLI::App& app, const CommandContext& context);
 CommandBody define_traffic(CLI::App& app, const CommandContext& context);
 CommandBody define_import(CLI::App& app, const CommandContext& context);
+CommandBody define_validate(CLI::App& app, const CommandContext& context);
 
 /// Parses the command line and runs one command; returns the exit code. `context.root` may be
 /// empty: it is then searched for.
