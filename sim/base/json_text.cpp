@@ -76,6 +76,11 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     } else if (const std::size_t bracket = problem.find("] "); bracket != std::string::npos) {
       problem.erase(0, bracket + 2);
     }
+    if (problem.find("ill-formed UTF-8") != std::string::npos) {
+      for (char& c : problem) {  // a message must be text itself
+        c = static_cast<unsigned char>(c) < 0x80 ? c : '?';
+      }
+    }
     if (problem.size() > 200) {
       problem = problem.substr(0, 200) + " ...";
     }

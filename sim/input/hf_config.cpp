@@ -239,8 +239,15 @@ ImportedModel import_hf_config(const Json& json, const std::string& file, const 
   }
   card.weights = hf_weight_formats(config);
   diagnostics.throw_if_any();
-  // Ranges and relations: the same rules as for a card from a file, reported against this one.
-  result.card = read_model_card(model_card_json(card), file, diagnostics);
+  // Ranges and relations: the same rules as for a card from a file. Their pointers are places in
+  // the card, which the user's file does not have.
+  Diagnostics of_card;
+  result.card = read_model_card(model_card_json(card), file, of_card);
+  for (const Diagnostic& problem : of_card.list()) {
+    diagnostics.add(file, pointer,
+                    "makes a card that is not valid at " + problem.pointer + ": " + problem.problem,
+                    problem.allowed);
+  }
   diagnostics.throw_if_any();
   result.notes = config.notes();
   return result;

@@ -162,11 +162,11 @@ std::int64_t HfConfigReader::integer(Keys keys, std::int64_t fallback, std::int6
     value = &first;
   }
   if (!value->is_integer() || value->as_integer() < 0 || value->as_integer() > max) {
-    problem(
-        *keys.begin(),
-        (value->is_number() ? number_text(value->as_number()) : std::string(value->kind_name())) +
-            " is no size",
-        "allowed: a whole number >= 0 and <= " + std::to_string(max));
+    const std::string what = value->is_integer()
+                                 ? std::to_string(value->as_integer()) + " is no size"
+                             : value->is_number() ? number_text(value->as_number()) + " is no size"
+                                                  : "is " + std::string(value->kind_name());
+    problem(*keys.begin(), what, "allowed: a whole number >= 0 and <= " + std::to_string(max));
     return fallback;
   }
   return value->as_integer();

@@ -224,7 +224,7 @@ const Fields<LayerClass>& fields_of(const LayerClass*) {
   static const Fields<LayerClass> table =
       Fields<LayerClass>("layer_class", "layers that are alike")
           .add("name", &LayerClass::name, {.doc = "name of the class", .required = true})
-          .add("count", &LayerClass::count, count("layers of the class", 1, 100000))
+          .add("count", &LayerClass::count, count("layers of the class", 1, 65536))
           .add("norms", &LayerClass::norms, count("hidden-wide norms in a layer", 0, 16))
           .add("attention", &LayerClass::attention, {.doc = "token mixer", .required = true})
           .add("ffn", &LayerClass::ffn, {.doc = "feed-forward sublayer", .required = true});
@@ -234,7 +234,7 @@ const Fields<LayerClass>& fields_of(const LayerClass*) {
 const Fields<LayerRun>& fields_of(const LayerRun*) {
   static const Fields<LayerRun> table =
       Fields<LayerRun>("layer_run", "layers one after another, repeated")
-          .add("repeat", &LayerRun::repeat, count("times", 1, 100000))
+          .add("repeat", &LayerRun::repeat, count("times", 1, 65536))
           .add("layers", &LayerRun::layers, {.doc = "class names in order", .required = true});
   return table;
 }

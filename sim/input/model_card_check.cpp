@@ -127,7 +127,7 @@ class LayerChecker {
       return;
     }
     positive("/ffn/experts", f.experts, "a moe layer");
-    if (f.top_k < 1 || f.top_k > f.experts) {
+    if (f.experts > 0 && (f.top_k < 1 || f.top_k > f.experts)) {
       problem("/ffn/top_k",
               std::to_string(f.top_k) + " of " + std::to_string(f.experts) + " experts",
               "allowed: 1 to the number of experts");

@@ -130,7 +130,7 @@ TEST(HfConfigErrors, ListEveryProblemAtOnce) {
     "num_local_experts": 8})",
                                               "config.json"));
   EXPECT_EQ(text,
-            "config.json#/hidden_size: text is no size; allowed: a whole number >= 0 and <= "
+            "config.json#/hidden_size: is text; allowed: a whole number >= 0 and <= "
             "16777216\n"
             "config.json#/vocab_size: is missing; allowed: a whole number >= 1\n"
             "config.json#/num_experts_per_tok: is missing; allowed: a whole number >= 1");
