@@ -16,21 +16,21 @@ constexpr int kInputExit = 2;
 constexpr int kDeviceExit = 3;
 
 constexpr Command kCommands[] = {
-    {"calibrate", "fit cost curves of a device to measured kernel tables",
-     "moesim calibrate tables/h100_sxm --device h100_sxm --out curves", define_calibrate},
     {"run", "simulate one scenario",
      "moesim run scenarios/quickstart.json --set /routing/sigma=1.1", define_run},
+    {"show", "list or print models, profiles, scenarios and file formats",
+     "moesim show deepseek_v3", define_show},
+    {"import", "turn other people's files into cards",
+     "moesim import config.json --out models/mine.json", define_import},
     {"route", "what a recorded or modelled routing does to batches: skew, active experts, drops",
      "moesim route --trace scenarios/traces/generated_64x6.csv --capacity-factor 1,1.25,2",
      define_route},
     {"place", "put experts on GPUs so that none waits for another",
      "moesim place loads.json --policy best --format sglang", define_place},
-    {"show", "list or print models, profiles, scenarios and file formats",
-     "moesim show deepseek_v3", define_show},
     {"traffic", "run a traffic matrix over a cluster, flow by flow",
      "moesim traffic cluster_reference_rail --uniform 1000000 --ranks 64", define_traffic},
-    {"import", "turn other people's files into cards",
-     "moesim import config.json --out models/mine.json", define_import},
+    {"calibrate", "fit cost curves of a device to measured kernel tables",
+     "moesim calibrate tables/h100_sxm --device h100_sxm --out curves", define_calibrate},
     {"validate", "compare predictions with measurements",
      "moesim validate --data measurements --suite compute", define_validate},
 };
