@@ -109,7 +109,8 @@ std::string count_text(double value) {
   if (std::floor(value) != value || std::fabs(value) >= 1e15) {
     return plain_number_text(value, 4);
   }
-  return plain_number_text(value, value == 0.0 ? 1 : 1 + static_cast<int>(std::log10(std::fabs(value))));
+  return plain_number_text(value,
+                           value == 0.0 ? 1 : 1 + static_cast<int>(std::log10(std::fabs(value))));
 }
 
 std::string quantity_text(Seconds value) { return scaled(value.value(), kTimeScales); }

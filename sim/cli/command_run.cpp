@@ -10,7 +10,8 @@
 #include "sim/cli/commands.h"
 #include "sim/cli/scenario_arguments.h"
 #include "sim/report/report.h"
-#include "sim/run/simulate.h"
+#include "sim/report/trace.h"
+#include "sim/run/replications.h"
 
 namespace moesim {
 namespace {
@@ -19,6 +20,8 @@ struct RunArguments {
   ScenarioArguments scenario;
   std::string format = "text";
   std::string out_folder;
+  std::string trace_file;
+  int replications = 1;
   bool quiet = false;
 };
 
@@ -55,11 +58,28 @@ CommandBody define_run(CLI::App& app, const CommandContext& context) {
   app.add_option("--format", arguments->format, "text, json, csv or markdown");
   app.add_option("--out", arguments->out_folder,
                  "folder for result.json, metrics.csv, report.md and report.txt");
+  app.add_option("--trace", arguments->trace_file,
+                 "write the timeline of every GPU as a Chrome/Perfetto trace (event fidelity)");
+  app.add_option("--replications", arguments->replications,
+                 "so many seeds; figures become means with the 10% to 90% range")
+      ->check(CLI::Range(1, 10000));
   app.add_flag("--quiet", arguments->quiet, "print nothing but errors");
   return [arguments, &out = context.out, &err = context.err, root = context.root] {
     const ReportFormat format = format_named(arguments->format);
     const Scenario scenario = scenario_from(arguments->scenario, CardLibrary::open(root));
-    const SimulationResult result = simulate(scenario);
+    Timeline timeline;
+    RunOptions options;
+    if (!arguments->trace_file.empty()) {
+      if (scenario.spec.fidelity != Fidelity::event) {
+        throw InputError("--trace", "", "the closed form has no timeline", "add --fidelity event");
+      }
+      options.timeline = &timeline;
+    }
+    const SimulationResult result =
+        simulate_replications(scenario, arguments->replications, options);
+    if (!arguments->trace_file.empty()) {
+      write_text_file(arguments->trace_file, chrome_trace(timeline));
+    }
     if (!arguments->out_folder.empty()) {
       write_folder(arguments->out_folder, result);
     }

@@ -48,7 +48,8 @@ class StepGraphBuilder {
     add_ops(0, step_.first, "embedding");
     for (const LayerTemplate& layer : step_.layers) {
       for (std::int64_t copy = 0; copy < layer.count; ++copy) {
-        // Engines split only the layers that exchange tokens; everything else runs on the whole batch.
+        // Engines split only the layers that exchange tokens; everything else runs on the whole
+        // batch.
         const bool splits = micro_batches_ == 2 && layer.experts && layer.experts->has_exchange;
         splits ? split() : merge();
         add_layer(layer, copy);
@@ -222,12 +223,16 @@ class StepGraphBuilder {
         add_ops(m, layer.shared, name);
       }
       if (layer.experts) {
-        add_experts(m, layer, passes[m], has_exchange && overlap_ != OverlapRule::perfect ? &dispatched[m] : nullptr, name);
+        add_experts(m, layer, passes[m],
+                    has_exchange && overlap_ != OverlapRule::perfect ? &dispatched[m] : nullptr,
+                    name);
       }
       if (has_exchange) {
-        const TaskRow combined = add_exchange(m, OpKind::combine, passes[m], *layer.experts, name + " combine");
+        const TaskRow combined =
+            add_exchange(m, OpKind::combine, passes[m], *layer.experts, name + " combine");
         if (shared_last) {
-          add_ops(m, layer.shared, name);  // beside this half's combine; the stream's order keeps it before the next layer
+          add_ops(m, layer.shared, name);  // beside this half's combine; the stream's order keeps
+                                           // it before the next layer
         }
         if (overlap_ != OverlapRule::perfect) {
           last_[m] = combined;

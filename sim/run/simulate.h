@@ -13,7 +13,7 @@
 
 namespace moesim {
 
-class Timeline;
+struct Timeline;
 
 struct RunOptions {
   bool what_ifs = true;          ///< also evaluate the alternatives that the report suggests

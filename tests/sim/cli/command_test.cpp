@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <vector>
 
@@ -123,6 +124,30 @@ TEST(CommandLine, OutFolderHoldsEveryFormat) {
   for (const char* name : {"result.json", "metrics.csv", "report.md", "report.txt"}) {
     EXPECT_TRUE(std::filesystem::exists(std::filesystem::path(folder) / name)) << name;
   }
+}
+
+TEST(CommandLine, TraceHoldsEverySpanOfEveryGpu) {
+  const std::string trace = ::testing::TempDir() + "/trace.json";
+  EXPECT_EQ(moesim({"run", kSmall, "--fidelity", "event", "--quiet", "--trace", trace}).code, 0);
+  const Json json = load_json(trace);
+  std::set<std::int64_t> gpus;
+  for (const Json& event : json.find("traceEvents")->items()) {
+    gpus.insert(event.find("pid")->as_integer());
+  }
+  EXPECT_EQ(gpus.size(), 8u);
+  const Outcome analytic = moesim({"run", kSmall, "--quiet", "--trace", trace});
+  EXPECT_EQ(analytic.code, 2);
+  EXPECT_EQ(analytic.err, "--trace: the closed form has no timeline; add --fidelity event\n");
+}
+
+TEST(CommandLine, ReplicationsGiveARangeToWhatDependsOnTheSeed) {
+  const Outcome outcome =
+      moesim({"run", kSmall, "--fidelity", "event", "--format", "json", "--replications", "5"});
+  const Json json = parse_json(outcome.out, "output");
+  const Json* load = json.at_pointer("/metrics/rank_load_max_over_mean");
+  ASSERT_NE(load->find("low"), nullptr);
+  EXPECT_LT(load->find("low")->as_number(), load->find("high")->as_number());
+  EXPECT_EQ(json.at_pointer("/metrics/memory_bytes/kv_cache/low"), nullptr);
 }
 
 TEST(CommandLine, UnknownWordsAreInputErrorsWithTheNearestName) {
