@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds and runs every test. Extra arguments go to ctest (release build).
-# Stages: format, release build and tests, sanitizer build and its tests. What CI runs and what you run.
+# Stages: format, release build and tests (fuzzing included), sanitizer build and its tests. What CI runs and what you run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source cmake/install_packages.sh
@@ -15,12 +15,12 @@ git ls-files '*.h' '*.cpp' '*.cu' 2>/dev/null | xargs -r clang-format --dry-run 
 stage "release build"
 mkdir -p build
 build() {
-  cmake --preset "$1" > "build/$1.configure.log" 2>&1 || { tail -n 40 "build/$1.configure.log"; exit 1; }
+  cmake --preset "$@" > "build/$1.configure.log" 2>&1 || { tail -n 40 "build/$1.configure.log"; exit 1; }
   grep -E '^-- moesim:' "build/$1.configure.log" || true
   cmake --build --preset "$1" > "build/$1.build.log" 2>&1 ||
     { grep -E 'error|FAILED|undefined' -A5 "build/$1.build.log" | head -n 60; exit 1; }
 }
-build release
+build release -DMOESIM_FUZZ=ON
 
 stage "release tests"
 ctest --preset release "$@"

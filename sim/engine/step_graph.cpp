@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/engine/step_graph.h"
 
+#include <tbb/parallel_for.h>
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -42,6 +43,7 @@ class StepGraphBuilder {
   }
 
   void build() {
+    draw_passes();
     if (scenario_.spec.runtime.host_overhead_s > 0) {
       add_everywhere(0, OpKind::host, Seconds(scenario_.spec.runtime.host_overhead_s), "host");
     }
@@ -62,18 +64,26 @@ class StepGraphBuilder {
   TaskGraph graph() && { return std::move(builder_).build(); }
 
   DrawnLoads loads() const {
-    DrawnLoads mean = sums_;
-    if (passes_ > 0) {
-      mean.rank_max_over_mean /= passes_;
-      mean.expert_max_over_mean /= passes_;
-      mean.active_experts /= passes_;
-    } else {
-      mean = DrawnLoads{};
+    DrawnLoads loads;
+    if (passes_.empty()) {
+      return loads;
     }
-    mean.dropped_fraction = selections_ > 0 ? dropped_ / selections_ : 0;
-    mean.nic_bytes =
+    loads.rank_max_over_mean = 0;
+    loads.expert_max_over_mean = 0;
+    double selections = 0;
+    double dropped = 0;
+    const double count = static_cast<double>(passes_.size());
+    for (const PassLoads& pass : passes_) {
+      loads.rank_max_over_mean += pass.rank_max_over_mean / count;
+      loads.expert_max_over_mean += pass.expert_max_over_mean / count;
+      loads.active_experts += pass.active_experts / count;
+      selections += pass.selections;
+      dropped += pass.dropped;
+    }
+    loads.dropped_fraction = selections > 0 ? dropped / selections : 0;
+    loads.nic_bytes =
         nic_bytes_.empty() ? 0 : *std::max_element(nic_bytes_.begin(), nic_bytes_.end());
-    return mean;
+    return loads;
   }
 
  private:
@@ -199,18 +209,18 @@ class StepGraphBuilder {
     const std::string name = layer.name + " " + std::to_string(copy);
     // Program order of the compute stream: both attentions first, so that each exchange has the
     // other half's compute beside it.
-    std::vector<PassLoads> passes(last_.size());
+    std::vector<const PassLoads*> passes(last_.size());
     std::vector<TaskRow> dispatched(last_.size());
     const bool has_exchange = layer.experts && layer.experts->has_exchange;
     for (std::size_t m = 0; m < last_.size(); ++m) {
       add_ops(m, layer.before, name);
       add_syncs(m, layer.after_attention, name);
       if (layer.experts) {
-        passes[m] = draw(layer, copy, m);
+        passes[m] = &passes_[next_pass_++];
       }
       if (has_exchange) {
         dispatched[m] =
-            add_exchange(m, OpKind::dispatch, passes[m], *layer.experts, name + " dispatch");
+            add_exchange(m, OpKind::dispatch, *passes[m], *layer.experts, name + " dispatch");
       }
     }
     for (std::size_t m = 0; m < last_.size(); ++m) {
@@ -223,13 +233,13 @@ class StepGraphBuilder {
         add_ops(m, layer.shared, name);
       }
       if (layer.experts) {
-        add_experts(m, layer, passes[m],
+        add_experts(m, layer, *passes[m],
                     has_exchange && overlap_ != OverlapRule::perfect ? &dispatched[m] : nullptr,
                     name);
       }
       if (has_exchange) {
         const TaskRow combined =
-            add_exchange(m, OpKind::combine, passes[m], *layer.experts, name + " combine");
+            add_exchange(m, OpKind::combine, *passes[m], *layer.experts, name + " combine");
         if (shared_last) {
           add_ops(m, layer.shared, name);  // beside this half's combine; the stream's order keeps
                                            // it before the next layer
@@ -243,25 +253,40 @@ class StepGraphBuilder {
     }
   }
 
-  PassLoads draw(const LayerTemplate& layer, std::int64_t copy, std::size_t m) {
+  /// Draws every pass of the step. Passes are independent named streams, so any number of threads
+  /// gives the same loads.
+  void draw_passes() {
+    struct Pass {
+      std::int64_t moe_layer;
+      std::size_t m;
+      double tokens_per_gpu;
+    };
+    std::vector<Pass> passes;
     const double replicas = static_cast<double>(step_.ways.data);
     const double sources = has_exchange_ ? static_cast<double>(step_.ways.gpus) : 1.0;
+    for (const LayerTemplate& layer : step_.layers) {
+      if (!layer.experts) {
+        continue;
+      }
+      const std::size_t parts = micro_batches_ == 2 && layer.experts->has_exchange ? 2 : 1;
+      const double tokens = whole_.split(static_cast<double>(parts)).tokens() * replicas / sources;
+      for (std::int64_t copy = 0; copy < layer.count; ++copy) {
+        for (std::size_t m = 0; m < parts; ++m) {
+          passes.push_back({layer.experts->first_moe_layer + copy, m, tokens});
+        }
+      }
+    }
     const double factor = scenario_.spec.capacity.overflow == Overflow::drop
                               ? scenario_.spec.capacity.factor.value_or(0)
                               : 0;
-    const std::int64_t moe_layer = layer.experts->first_moe_layer + copy;
-    PassLoads pass =
-        draw_pass(model_, moe_layer, batch_.tokens() * replicas / sources, factor, draw_ * 2 + m);
-    nic_bytes_.resize(gpus_, 0.0);
-    sums_.rank_max_over_mean =
-        (passes_ > 0 ? sums_.rank_max_over_mean : 0) + pass.rank_max_over_mean;
-    sums_.expert_max_over_mean =
-        (passes_ > 0 ? sums_.expert_max_over_mean : 0) + pass.expert_max_over_mean;
-    sums_.active_experts += pass.active_experts;
-    selections_ += pass.selections;
-    dropped_ += pass.dropped;
-    ++passes_;
-    return pass;
+    passes_.resize(passes.size());
+    tbb::parallel_for(std::size_t{0}, passes.size(), [&](std::size_t i) {
+      passes_[i] = draw_pass(model_, passes[i].moe_layer, passes[i].tokens_per_gpu, factor,
+                             draw_ * 2 + passes[i].m);
+    });
+    if (has_exchange_) {
+      nic_bytes_.assign(gpus_, 0.0);
+    }
   }
 
   void add_experts(std::size_t m, const LayerTemplate& layer, const PassLoads& pass,
@@ -298,10 +323,8 @@ class StepGraphBuilder {
   std::vector<TaskRow> last_;  // [micro-batch][GPU] what its next op waits for
   TaskRow also_;               // what the next op waits for besides
   std::vector<double> nic_bytes_;
-  DrawnLoads sums_;
-  double passes_ = 0;
-  double selections_ = 0;
-  double dropped_ = 0;
+  std::vector<PassLoads> passes_;  // in the order in which layers take them
+  std::size_t next_pass_ = 0;
 };
 
 }  // namespace
