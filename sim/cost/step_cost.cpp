@@ -2,6 +2,7 @@
 #include "sim/cost/step_cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/moe/token_routing_input.h"
 
@@ -35,8 +36,11 @@ struct StepCostModel::Part {
   }
 };
 
-LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus)
-    : top_k_(static_cast<double>(step.top_k)), ranks_(step.ways.expert) {
+LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus,
+                   double capacity_factor)
+    : top_k_(static_cast<double>(step.top_k)),
+      ranks_(step.ways.expert),
+      capacity_factor_(capacity_factor) {
   if (step.num_moe_layers == 0) {
     return;
   }
@@ -61,6 +65,36 @@ LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::in
   }
 }
 
+/// Expected overflow of each expert, as a count of independent tokens; what is kept sets the
+/// busiest rank.
+void LoadView::drop_overflow(LayerLoad& load, const LoadProfile& profile,
+                             std::int64_t layer) const {
+  const std::span<const double> inclusion =
+      profiles_->layer(static_cast<std::int32_t>(layer)).routing().inclusion();
+  const double experts = static_cast<double>(inclusion.size());
+  const auto places =
+      static_cast<std::int64_t>(std::ceil(capacity_factor_ * top_k_ * profile.tokens / experts));
+  const std::size_t experts_per_rank = inclusion.size() / static_cast<std::size_t>(ranks_);
+  const bool balanced = profiles_->layer(static_cast<std::int32_t>(layer)).routing().is_balanced();
+  double dropped = 0;
+  double busiest = 0;
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(ranks_); ++rank) {
+    double kept = 0;
+    for (std::size_t e = rank * experts_per_rank; e < (rank + 1) * experts_per_rank; ++e) {
+      const double mean = profile.tokens * inclusion[e];
+      const double excess = balanced
+                                ? std::max(0.0, mean - static_cast<double>(places))
+                                : expected_excess_count(mean, mean * (1.0 - inclusion[e]), places);
+      dropped += excess;
+      kept += mean - excess;
+    }
+    busiest = std::max(busiest, kept);
+  }
+  load.dropped_fraction = profile.tokens > 0 ? dropped / (profile.tokens * top_k_) : 0;
+  load.experts.assignments = std::min(load.experts.assignments, busiest);
+  load.experts.hottest = std::min(load.experts.hottest, static_cast<double>(places));
+}
+
 LayerLoad LoadView::at(std::int64_t moe_layer, double tokens_per_rank) const {
   const std::int64_t layer = alike_ ? 0 : moe_layer;
   const double tokens = tokens_per_rank * static_cast<double>(ranks_);
@@ -71,9 +105,13 @@ LayerLoad LoadView::at(std::int64_t moe_layer, double tokens_per_rank) const {
   load.experts.hottest = profile.hottest_expert_load;
   load.experts.padded = profile.hottest_rank_load +
                         32.0 * profile.active_slots_hottest;  // half a 64-row tile an expert
+  if (capacity_factor_ > 0) {
+    drop_overflow(load, profile, layer);
+  }
   // The busiest rank receives more copies than anyone sends; a node's network cards share what
   // arrives at the node.
-  const double receive = profile.rank_max_over_mean();
+  const double receive =
+      profile.mean_rank_load > 0 ? load.experts.assignments / profile.mean_rank_load : 1.0;
   const double node_receive = node_imbalance_[static_cast<std::size_t>(layer)];
   const FanOut& fan_out = profile.fan_out;
   load.exchange.ranks = ranks_;
@@ -90,7 +128,10 @@ StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routin
       collectives_(*scenario.cluster,
                    scenario.device->sm_count ? scenario.device->sm_count->value : 1,
                    scenario.spec.communication.communication_sms.value_or(-1)),
-      loads_(routing, template_, collectives_.domain_gpus()),
+      loads_(routing, template_, collectives_.domain_gpus(),
+             scenario.spec.capacity.overflow == Overflow::drop
+                 ? scenario.spec.capacity.factor.value_or(0)
+                 : 0),
       overlap_(scenario.spec.communication.overlap),
       host_overhead_s_(scenario.spec.runtime.host_overhead_s) {
   const bool is_decode = scenario.spec.workload.phase == Phase::decode;

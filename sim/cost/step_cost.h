@@ -28,6 +28,7 @@ namespace moesim {
 struct LayerLoad {
   ExpertLoad experts;
   ExchangeDemand exchange;
+  double dropped_fraction = 0;  ///< of the selections, at full experts
 };
 
 /// Expected loads of every MoE layer for any batch; made once per routing, placement and layout,
@@ -36,7 +37,10 @@ class LoadView {
  public:
   /// `routing` must fit the template's experts; `domain_gpus` ranks reach each other without the
   /// network.
-  LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus);
+  /// `capacity_factor` > 0: selections beyond ceil(factor * top_k * tokens / experts) an expert are
+  /// dropped.
+  LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus,
+           double capacity_factor = 0);
 
   /// Every layer has the same loads (balanced or uniform routing).
   bool layers_are_alike() const { return alike_; }
@@ -52,10 +56,13 @@ class LoadView {
   std::int64_t ranks() const { return ranks_; }
 
  private:
+  void drop_overflow(LayerLoad& load, const LoadProfile& profile, std::int64_t layer) const;
+
   std::shared_ptr<const RoutingProfiles> profiles_;
   std::vector<double> node_imbalance_;  // [MoE layers] hottest node's share / mean
   double top_k_ = 0;
   std::int64_t ranks_ = 1;
+  double capacity_factor_ = 0;
   bool alike_ = false;
 };
 

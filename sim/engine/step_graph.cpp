@@ -330,8 +330,9 @@ class StepGraphBuilder {
 }  // namespace
 
 StepExecution execute_step(const Scenario& scenario, const StepCostModel& model,
-                           const StepBatch& batch, std::uint64_t draw, bool record_timeline) {
-  StepGraphBuilder builder(scenario, model, batch, draw, record_timeline);
+                           const StepBatch& batch, std::uint64_t draw,
+                           const std::optional<RecordedWindow>& recording) {
+  StepGraphBuilder builder(scenario, model, batch, draw, recording.has_value());
   builder.build();
   StepExecution execution;
   execution.loads = builder.loads();
@@ -346,7 +347,11 @@ StepExecution execute_step(const Scenario& scenario, const StepCostModel& model,
     const double factor = scenario.spec.runtime.straggler_factor;
     options.slow_devices.push_back({0, {factor, 1.0, 1.0}});
   }
-  options.record_timeline = record_timeline;
+  if (recording) {
+    options.record_timeline = true;
+    options.record_from = recording->from;
+    options.record_to = recording->to;
+  }
   ExecutionResult result = execute(graph, options);
   execution.seconds = result.makespan.seconds();
   for (std::size_t kind = 0; kind < kNumOpKinds; ++kind) {

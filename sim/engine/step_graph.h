@@ -17,6 +17,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "sim/cost/step_cost.h"
 #include "sim/engine/executor.h"
@@ -32,6 +33,12 @@ struct DrawnLoads {
   double nic_bytes = 0;         ///< of the step, on the GPU whose network card carries most
 };
 
+/// The part of a step whose spans are kept.
+struct RecordedWindow {
+  SimTime from;
+  SimTime to = SimTime::max();
+};
+
 struct StepExecution {
   Seconds seconds;
   std::array<double, kNumOpKinds> by_kind{};  ///< on the critical path; they add up to `seconds`
@@ -43,6 +50,7 @@ struct StepExecution {
 /// Draws the routing (`draw` numbers independent draws) and runs the step of every rank.
 /// Cost: 128 ranks x 61 layers x 2 micro-batches, about 0.25 s.
 StepExecution execute_step(const Scenario& scenario, const StepCostModel& model,
-                           const StepBatch& batch, std::uint64_t draw, bool record_timeline);
+                           const StepBatch& batch, std::uint64_t draw,
+                           const std::optional<RecordedWindow>& recording = std::nullopt);
 
 }  // namespace moesim

@@ -48,7 +48,11 @@ SimulationResult simulate_replications(const Scenario& scenario, int count,
     RunOptions quiet;
     quiet.what_ifs = false;
     quiet.stop = options.stop;
+    quiet.threads = options.threads;
     others.push_back(simulate(other, quiet));
+    if (options.progress) {
+      options.progress(static_cast<double>(i + 1) / count);
+    }
   }
   for (std::size_t m = 0; m < first.metrics.size(); ++m) {
     std::vector<Metric*> parts = parts_of(first.metrics[m]);

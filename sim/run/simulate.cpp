@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/run/simulate.h"
 
+#include <tbb/task_arena.h>
+#include <optional>
+
 #include "sim/base/quantity_text.h"
 #include "sim/engine/step_graph.h"
 #include "sim/run/step_metrics.h"
@@ -36,7 +39,11 @@ StepOutcome run_analytic(const StepCostModel& model, const StepBatch& batch) {
 
 StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, const StepBatch& batch,
                        const RunOptions& options) {
-  StepExecution execution = execute_step(scenario, model, batch, 0, options.timeline != nullptr);
+  std::optional<RecordedWindow> recording;
+  if (options.timeline != nullptr) {
+    recording = RecordedWindow{options.record_from, options.record_to};
+  }
+  StepExecution execution = execute_step(scenario, model, batch, 0, recording);
   StepOutcome outcome;
   outcome.seconds = execution.seconds;
   outcome.by_kind = execution.by_kind;
@@ -55,9 +62,13 @@ StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, con
   return outcome;
 }
 
-}  // namespace
-
-SimulationResult simulate(const Scenario& scenario, const RunOptions& options) {
+SimulationResult simulate_here(const Scenario& scenario, const RunOptions& options) {
+  const auto check_stop = [&options] {
+    if (options.stop.stop_requested()) {
+      throw Stopped();
+    }
+  };
+  check_stop();
   SimulationResult result;
   result.version = version_text();
   result.seed = scenario.spec.seed;
@@ -69,11 +80,13 @@ SimulationResult simulate(const Scenario& scenario, const RunOptions& options) {
   const StepCostModel model(scenario, routing_of(scenario));
   const StepBatch batch = batch_of(scenario);
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);
+  check_stop();
   const bool with_events = scenario.spec.fidelity == Fidelity::event;
   const StepOutcome outcome =
       with_events ? run_events(scenario, model, batch, options) : run_analytic(model, batch);
   add_step_metrics(result, scenario, model, batch, outcome, memory);
   add_alerts(result);
+  check_stop();
   if (options.what_ifs) {
     add_what_ifs(result, scenario);
   }
@@ -84,6 +97,16 @@ SimulationResult simulate(const Scenario& scenario, const RunOptions& options) {
                               plain_number_text(gap * 100.0, 2) + "%");
   }
   return result;
+}
+
+}  // namespace
+
+SimulationResult simulate(const Scenario& scenario, const RunOptions& options) {
+  if (options.threads <= 0) {
+    return simulate_here(scenario, options);
+  }
+  tbb::task_arena arena(options.threads);
+  return arena.execute([&] { return simulate_here(scenario, options); });
 }
 
 }  // namespace moesim

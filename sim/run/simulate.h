@@ -6,8 +6,10 @@
 #pragma once
 
 #include <functional>
+#include <stdexcept>
 #include <stop_token>
 
+#include "sim/base/sim_time.h"
 #include "sim/input/scenario.h"
 #include "sim/run/result.h"
 
@@ -17,11 +19,19 @@ struct Timeline;
 
 struct RunOptions {
   bool what_ifs = true;          ///< also evaluate the alternatives that the report suggests
-  Timeline* timeline = nullptr;  ///< event fidelity: filled with every span of the step
+  Timeline* timeline = nullptr;  ///< event fidelity: filled with the spans of the step
+  SimTime record_from;           ///< spans that touch [record_from, record_to] are kept
+  SimTime record_to = SimTime::max();
+  int threads = 0;  ///< at most so many; 0: all cores
   std::function<void(double fraction)>
-      progress;  ///< called now and then with the share that is done
-  std::stop_token
-      stop;  ///< ends a long run early; the result is then marked infeasible with the reason
+      progress;          ///< replications: called with the share that is done
+  std::stop_token stop;  ///< asks a long run to end: it then throws Stopped
+};
+
+/// Thrown by a run whose stop token was set; there is no partial answer.
+class Stopped : public std::runtime_error {
+ public:
+  Stopped() : std::runtime_error("stopped before the answer was complete") {}
 };
 
 /// Simulates one scenario. Throws InputError only for files that the scenario names (recorded

@@ -135,6 +135,7 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
   double expert = 0;
   double active = 0;
   double remote_copies = 0;
+  double dropped = 0;
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     const LoadProfile profile = model.loads().profile(layer, tokens);
     rank += profile.rank_max_over_mean();
@@ -142,6 +143,7 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
     active += profile.active_experts;
     const LayerLoad load =
         model.loads().at(layer, tokens / static_cast<double>(model.loads().ranks()));
+    dropped += load.dropped_fraction;
     remote_copies += model.exchange_kernel() == ExchangeKernel::normal
                          ? load.exchange.node_copies
                          : load.exchange.remote_selections;
@@ -150,6 +152,7 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
   outcome.rank_max_over_mean = rank / count;
   outcome.expert_max_over_mean = expert / count;
   outcome.active_experts = active / count;
+  outcome.dropped_fraction = dropped / count;
   if (has_exchange) {
     for (const LayerTemplate& layer : step.layers) {
       if (layer.experts) {

@@ -70,8 +70,7 @@ TEST(Step, AnalyticAndEventAgreeWithoutContentionAndJitter) {
        {shipped("quickstart", serial), shipped("deepseek_v3_prefill_h800", serial),
         small([](ScenarioSpec& spec) { spec.routing.kind = RoutingModel::gumbel; })}) {
     const StepCostModel model(scenario, routing_of(scenario));
-    const double event =
-        execute_step(scenario, model, batch_of(scenario), 0, false).seconds.value();
+    const double event = execute_step(scenario, model, batch_of(scenario), 0).seconds.value();
     EXPECT_NEAR(event / model.evaluate(batch_of(scenario)).seconds.value(), 1.0, 0.005)
         << scenario.spec.name;
   }
@@ -83,8 +82,7 @@ TEST(Step, TheTwoBatchScheduleComesWithinFivePercentOfItsBound) {
   for (const char* name : {"quickstart", "deepseek_v3_prefill_h800"}) {
     const Scenario scenario = shipped(name);
     const StepCostModel model(scenario, routing_of(scenario));
-    const double event =
-        execute_step(scenario, model, batch_of(scenario), 0, false).seconds.value();
+    const double event = execute_step(scenario, model, batch_of(scenario), 0).seconds.value();
     const double bound = model.evaluate(batch_of(scenario)).seconds.value();
     EXPECT_GE(event, bound * 0.999) << name;
     EXPECT_LE(event, bound * 1.05) << name;
@@ -97,7 +95,7 @@ TEST(Step, SkewedRoutingAgreesBetweenFidelitiesToo) {
     spec.communication.overlap = OverlapRule::serial;
   });
   const StepCostModel model(scenario, routing_of(scenario));
-  const double event = execute_step(scenario, model, batch_of(scenario), 0, false).seconds.value();
+  const double event = execute_step(scenario, model, batch_of(scenario), 0).seconds.value();
   // The closed form knows expected loads from 4,096 sampled tokens a layer: a few percent on the
   // hottest rank.
   EXPECT_NEAR(event / model.evaluate(batch_of(scenario)).seconds.value(), 1.0, 0.05);
@@ -106,7 +104,8 @@ TEST(Step, SkewedRoutingAgreesBetweenFidelitiesToo) {
 TEST(Step, EventKindsOnTheCriticalPathAddUpToTheStep) {
   const Scenario scenario = small();
   const StepCostModel model(scenario, routing_of(scenario));
-  const StepExecution execution = execute_step(scenario, model, batch_of(scenario), 0, true);
+  const StepExecution execution =
+      execute_step(scenario, model, batch_of(scenario), 0, RecordedWindow{});
   EXPECT_NEAR(sum(execution.by_kind), execution.seconds.value(), 1e-11);
   EXPECT_EQ(execution.timeline.spans.size(), execution.num_tasks);
 }
@@ -160,6 +159,46 @@ TEST(Step, TheSameScenarioGivesTheSameBytes) {
   EXPECT_NE(report_text(simulate(other), ReportFormat::json), first);
 }
 
+TEST(Step, OneAndEightThreadsGiveTheSameBytes) {
+  const Scenario scenario = shipped("quickstart", [](ScenarioSpec& spec) {
+    spec.routing.sigma = 0.5;
+    spec.fidelity = Fidelity::event;
+    spec.model_edits.layers_fraction = 0.1;
+  });
+  RunOptions one;
+  one.threads = 1;
+  RunOptions eight;
+  eight.threads = 8;
+  EXPECT_EQ(report_text(simulate(scenario, one), ReportFormat::json),
+            report_text(simulate(scenario, eight), ReportFormat::json));
+}
+
+TEST(Step, ARunThatIsAskedToStopThrowsInsteadOfAnsweringHalf) {
+  std::stop_source source;
+  source.request_stop();
+  RunOptions options;
+  options.stop = source.get_token();
+  EXPECT_THROW(simulate(small(), options), Stopped);
+}
+
+TEST(Step, DroppedFractionsAgreeBetweenFidelities) {
+  // 8 experts of Mixtral, sigma 1: the closed form's expected overflow against the mean over 32
+  // layers of drawn tokens.
+  for (const double factor : {1.0, 1.25, 2.0}) {
+    const Scenario scenario = small([&](ScenarioSpec& spec) {
+      spec.routing.kind = RoutingModel::gumbel;
+      spec.routing.sigma = 1.0;
+      spec.capacity.factor = factor;
+      spec.capacity.overflow = Overflow::drop;
+    });
+    Scenario events = scenario;
+    events.spec.fidelity = Fidelity::event;
+    const double expected = simulate(scenario).metric("dropped_token_fraction").value;
+    EXPECT_GT(expected, 0.0);
+    EXPECT_NEAR(simulate(events).metric("dropped_token_fraction").value, expected, 0.005) << factor;
+  }
+}
+
 TEST(Step, JitterAndAStragglerMakeEveryoneWait) {
   const auto seconds = [](double cv, double straggler) {
     const Scenario scenario = small([&](ScenarioSpec& spec) {
@@ -167,7 +206,7 @@ TEST(Step, JitterAndAStragglerMakeEveryoneWait) {
       spec.runtime.straggler_factor = straggler;
     });
     const StepCostModel model(scenario, routing_of(scenario));
-    return execute_step(scenario, model, batch_of(scenario), 0, false).seconds.value();
+    return execute_step(scenario, model, batch_of(scenario), 0).seconds.value();
   };
   const double calm = seconds(0, 1);
   EXPECT_GT(seconds(0.2, 1), 1.05 * calm);
