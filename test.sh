@@ -23,7 +23,8 @@ build() {
 build release -DMOESIM_FUZZ=ON
 
 stage "release tests"
-ctest --preset release "$@"
+# The compile matrix of the GPU kernels takes a quarter of an hour where nvcc is installed: ctest --preset release -L compile
+ctest --preset release -LE compile "$@"
 
 stage "sanitizer build"
 build asan
