@@ -20,7 +20,8 @@ void add_scenario_options(CLI::App& app, ScenarioArguments& arguments) {
                  "scenario file, id of a shipped one, or - for standard input")
       ->required();
   app.add_option("--set", arguments.edits, "change a key: /json/pointer=value; may be repeated")
-      ->type_name("POINTER=VALUE");
+      ->type_name("POINTER=VALUE")
+      ->allow_extra_args(false);  // one value each, so that the scenario may follow
   app.add_option("--fidelity", arguments.fidelity, "analytic or event, instead of the scenario's");
   app.add_option("--seed", arguments.seed,
                  "seed of every random stream, instead of the scenario's");
@@ -43,7 +44,7 @@ Scenario scenario_from(const ScenarioArguments& arguments, const CardLibrary& ca
   const std::string path = is_path(arguments.scenario)
                                ? arguments.scenario
                                : cards.path(CardKind::scenario, arguments.scenario, "command line");
-  ScenarioSpec spec = load_scenario_spec(path);
+  ScenarioSpec spec = load_scenario_spec(path, &cards);
   const FieldTable& table = fields_of(static_cast<const ScenarioSpec*>(nullptr));
   Diagnostics diagnostics;
   std::vector<std::string> edits = arguments.edits;

@@ -234,7 +234,7 @@ void check_model(const ScenarioSpec& spec, const ModelCard& model, const Paralle
 
 }  // namespace
 
-ScenarioSpec load_scenario_spec(const std::string& path) {
+ScenarioSpec load_scenario_spec(const std::string& path, const CardLibrary* cards) {
   const Json json = load_json(path);
   const std::string file = path == "-" ? "standard input" : path;
   Diagnostics diagnostics;
@@ -245,6 +245,21 @@ ScenarioSpec load_scenario_spec(const std::string& path) {
         file, "/schema",
         "\"" + spec.schema.substr(0, 80) + "\" is not a scenario that this version reads",
         "allowed: moesim/scenario/1");
+  }
+  if (!diagnostics.empty() && cards != nullptr) {
+    const auto check_id = [&](CardKind kind, const std::string& id, const std::string& pointer) {
+      try {
+        if (!id.empty()) {
+          cards->path(kind, id, file, pointer);
+        }
+      } catch (const InputError& error) {
+        for (const Diagnostic& diagnostic : error.diagnostics()) {
+          diagnostics.add(diagnostic);
+        }
+      }
+    };
+    check_id(CardKind::model, spec.model, "/model");
+    check_id(CardKind::cluster, spec.cluster, "/cluster");
   }
   diagnostics.throw_if_any();
   return spec;
@@ -311,7 +326,7 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
 }
 
 Scenario load_scenario(const std::string& path, const CardLibrary& cards) {
-  return resolve(load_scenario_spec(path), cards, path == "-" ? "standard input" : path);
+  return resolve(load_scenario_spec(path, &cards), cards, path == "-" ? "standard input" : path);
 }
 
 }  // namespace moesim

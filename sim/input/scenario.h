@@ -164,8 +164,9 @@ struct Scenario {
   std::vector<std::pair<std::string, std::string>> card_hashes;  ///< card id, hash of its text
 };
 
-/// Reads the file's keys without resolving them. Throws InputError with every problem.
-ScenarioSpec load_scenario_spec(const std::string& path);
+/// Reads the file's keys without resolving them. Throws InputError with every problem; when there
+/// is one and `cards` are given, names of cards that do not exist are reported with it.
+ScenarioSpec load_scenario_spec(const std::string& path, const CardLibrary* cards = nullptr);
 /// Loads the cards and checks everything that involves more than one key. Throws InputError with
 /// every problem.
 Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::string& file);

@@ -38,7 +38,7 @@ void step_events_128_gpus(benchmark::State& state) {
   const StepBatch batch = batch_of(scenario);
   std::uint64_t draw = 0;
   for (auto _ : state) {
-    const StepExecution execution = execute_step(scenario, model, batch, draw++, false);
+    const StepExecution execution = execute_step(scenario, model, batch, draw++);
     state.counters["tasks"] = static_cast<double>(execution.num_tasks);
     benchmark::DoNotOptimize(execution.seconds);
   }

@@ -150,6 +150,25 @@ TEST(CommandLine, ReplicationsGiveARangeToWhatDependsOnTheSeed) {
   EXPECT_EQ(json.at_pointer("/metrics/memory_bytes/kv_cache/low"), nullptr);
 }
 
+TEST(CommandLine, AFileWithWrongKeysAndWrongNamesGetsEveryMessageAtOnce) {
+  const std::string path = ::testing::TempDir() + "/bad.json";
+  write_text_file(
+      path,
+      R"({"schema": "moesim/scenario/1", "model": "mixtral_8x7", "cluster": "cluster_h100_ib40",
+    "routing": {"sgma": 1}, "workload": {"phase": "decod"}})");
+  const Outcome outcome = moesim({"run", path});
+  EXPECT_EQ(outcome.code, 2);
+  for (const char* part :
+       {"#/routing/sgma: unknown key; did you mean \"sigma\"?",
+        "#/workload/phase: \"decod\" is none of the choices", "#/model: ", "#/cluster: "}) {
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << "\n" << outcome.err;
+  }
+}
+
+TEST(CommandLine, TheScenarioMayFollowItsEdits) {
+  EXPECT_EQ(moesim({"run", "--set", "/routing/sigma=0.2", kSmall, "--quiet"}).code, 0);
+}
+
 TEST(CommandLine, UnknownWordsAreInputErrorsWithTheNearestName) {
   EXPECT_EQ(moesim({"run", "quickstrat"}).code, 2);
   EXPECT_NE(moesim({"run", "quickstrat"}).err.find("quickstart"), std::string::npos);
