@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/collective_probe.h"
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -52,8 +54,9 @@ TEST(CollectiveProbe, AnAllToAllHandsEachRankItsParts) {
 }
 
 TEST(PairCounts, AreReadFromATableAndBadLinesAreNamed) {
-  const std::string path =
-      (std::filesystem::temp_directory_path() / "moesim_pairs_test.csv").string();
+  const std::string path = (std::filesystem::temp_directory_path() /
+                            ("moesim_pairs_test_" + std::to_string(getpid()) + ".csv"))
+                               .string();
   write_text_file(path, "src,dst,bytes\n0,1,400\n1,0,8\r\n0,1,40\n");
   EXPECT_EQ(cases::read_pair_counts(path, 2), (PairCounts{0, 110, 2, 0}));
   write_text_file(path, "src,dst,bytes\n0,2,400\n1,0\n");

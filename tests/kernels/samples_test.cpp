@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/samples.h"
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -68,8 +70,9 @@ TEST(Samples, SayWhatIsWrongWithALine) {
 }
 
 TEST(Samples, AFileWithACutLastLineIsReadOnlyWhenAsked) {
-  const std::string path =
-      (std::filesystem::temp_directory_path() / "moesim_samples_test.jsonl").string();
+  const std::string path = (std::filesystem::temp_directory_path() /
+                            ("moesim_samples_test_" + std::to_string(getpid()) + ".jsonl"))
+                               .string();
   const std::string line = sample_line(some_sample());
   write_text_file(path, line + "\n\n" + line + "\n" + line.substr(0, 30));
   EXPECT_EQ(read_samples(path, true).size(), 2u);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 
 #include <filesystem>
@@ -16,7 +18,8 @@ using ::testing::HasSubstr;
 
 class PlaceCommand : public ::testing::Test {
  protected:
-  PlaceCommand() : folder_(fs::temp_directory_path() / "moesim_place_command") {
+  PlaceCommand()
+      : folder_(fs::temp_directory_path() / ("moesim_place_command_" + std::to_string(getpid()))) {
     fs::create_directories(folder_);
     write_text_file(
         path("loads.json"),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/input/measurement_tables.h"
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
@@ -116,8 +118,8 @@ TEST(MeasurementTables, TheFileNameTellsSystemTableFrameworkAndVersion) {
 }
 
 TEST(MeasurementTables, GzipFilesReadAsPlainOnesAndCutOnesAreRefused) {
-  const std::filesystem::path folder =
-      std::filesystem::path(testing::TempDir()) / "moesim_tables" / "h100_sxm";
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) /
+                                       ("moesim_tables_" + std::to_string(getpid())) / "h100_sxm";
   std::filesystem::create_directories(folder);
   const std::string path = (folder / "gemm.trtllm-1.csv.gz").string();
   std::string text = "gemm_dtype,m,n,k,latency\n";

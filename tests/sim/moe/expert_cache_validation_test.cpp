@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/moe/expert_cache_validation.h"
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 
 #include <cstdlib>
@@ -48,7 +50,8 @@ TEST(OffloadValidation, PredictsPublishedThroughputAndHitRates) {
 
 class OffloadTables : public ::testing::Test {
  protected:
-  OffloadTables() : folder_(fs::temp_directory_path() / "moesim_offload_tables") {
+  OffloadTables()
+      : folder_(fs::temp_directory_path() / ("moesim_offload_tables_" + std::to_string(getpid()))) {
     fs::create_directories(folder_ / "offload");
   }
   ~OffloadTables() override { fs::remove_all(folder_); }
