@@ -56,7 +56,7 @@ TEST(FileRule, NoFileNamesAPathOfADevelopersMachine) {
     for (const std::string& mark : marks) {
       std::size_t at = text.find(mark);
       while (at != std::string::npos) {
-        // "https://host/work/..." and "a/work/b" are addresses of something else.
+        // A mark inside a longer address or path is a part of something else.
         const char before = at == 0 ? ' ' : text[at - 1];
         EXPECT_TRUE(std::isalnum(static_cast<unsigned char>(before)) || before == '.' ||
                     before == '_' || before == '-' || before == '}' || before == ')')
