@@ -1,46 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
-// moesim validate: predictions against measurements, group by group.
+// moesim validate: predictions against measurements, suite by suite, group by group.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <ostream>
 
-#include "calibrate/validate_compute.h"
 #include "sim/base/error.h"
 #include "sim/cli/commands.h"
+#include "sim/cli/validation_suites.h"
 
 namespace moesim {
 namespace {
 
 struct ValidateArguments {
   std::vector<std::string> folders;
-  std::string suite = "compute";
+  std::vector<std::string> suites;
   std::string format = "text";
   bool rows = false;
 };
 
-std::string percent(double fraction) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%7.2f", 100.0 * fraction);
+/// A cell of 9 characters: a fraction as percent, a number as it is, nothing where there is none.
+std::string cell(const Json& group, const char* key, double scale) {
+  const Json* value = group.find(key);
+  char text[32] = "        -";
+  if (value != nullptr) {
+    std::snprintf(text, sizeof text, scale == 100 ? "%9.2f" : "%9.4f", scale * value->as_number());
+  }
   return text;
 }
 
-void print_text(std::ostream& out, const ComputeValidation& validation) {
+void print_text(std::ostream& out, const Json& groups) {
   std::size_t width = 5;
-  for (const ValidationGroup& group : validation.groups) {
-    width = std::max(width, group.group.size());
+  for (const Json& group : groups.items()) {
+    width = std::max(width, group.find("group")->as_text().size());
   }
-  out << std::string("group").append(width - 5, ' ')
-      << "       n  left out  median%    P90%   mean%   bias%  in band%  half-width%\n";
-  for (const ValidationGroup& group : validation.groups) {
+  out << "suite     group" << std::string(width - 5, ' ')
+      << "       n left out  median%     P90%    mean%    bias% in band%  max abs\n";
+  for (const Json& group : groups.items()) {
+    std::string suite = group.find("suite") != nullptr ? group.find("suite")->as_text() : "compute";
+    suite.resize(std::max<std::size_t>(suite.size(), 9), ' ');
+    const std::string& name = group.find("group")->as_text();
     char counts[48];
-    std::snprintf(counts, sizeof counts, "%8zu %9zu", group.n, group.left_out);
-    out << group.group << std::string(width - group.group.size(), ' ') << counts;
-    if (group.n > 0) {
-      out << "  " << percent(group.median_ape) << ' ' << percent(group.p90_ape) << ' '
-          << percent(group.mape) << ' ' << percent(group.bias) << "   "
-          << percent(group.band_coverage) << "      " << percent(group.band_half_width);
+    std::snprintf(counts, sizeof counts, "%8.0f %8.0f", group.find("n")->as_number(),
+                  group.find("left_out")->as_number());
+    out << suite << ' ' << name << std::string(width - name.size(), ' ') << counts;
+    if (group.find("n")->as_number() > 0) {
+      for (const char* key : {"median_ape", "p90_ape", "mape", "bias", "band_coverage"}) {
+        out << cell(group, key, 100);
+      }
+      out << cell(group, "max_error", 1);
     }
     out << '\n';
   }
@@ -51,9 +60,14 @@ void print_text(std::ostream& out, const ComputeValidation& validation) {
 CommandBody define_validate(CLI::App& app, const CommandContext& context) {
   const auto arguments = std::make_shared<ValidateArguments>();
   app.add_option("--data", arguments->folders,
-                 "folder with measured tables (compute/SYSTEM/TABLE.FRAMEWORK-VERSION.csv[.gz])");
-  app.add_option("--suite", arguments->suite, "which measurements")
-      ->check(CLI::IsMember({"compute"}));
+                 "folder with measured tables: compute/, routing/, offload/ ... or one of these");
+  std::vector<std::string> names;
+  std::string doc = "which measurements, once or more often (default: all that --data holds)";
+  for (const ValidationSuite& suite : validation_suites()) {
+    names.emplace_back(suite.name);
+    doc += "\n" + std::string(suite.name) + ": " + std::string(suite.doc);
+  }
+  app.add_option("--suite", arguments->suites, doc)->check(CLI::IsMember(names));
   app.add_flag("--rows", arguments->rows, "also every row, predicted or left out with its reason");
   app.add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
@@ -61,21 +75,47 @@ CommandBody define_validate(CLI::App& app, const CommandContext& context) {
     if (arguments->folders.empty()) {
       throw InputError("", "", "no measurements given", "--data DIR, once or more often");
     }
-    const ComputeValidation validation =
-        validate_compute(arguments->folders, load_curve_sets(context.root), arguments->rows);
-    if (arguments->format == "json") {
-      context.out << to_json(validation).dump() << '\n';
-    } else {
-      print_text(context.out, validation);
-      if (arguments->rows) {
-        context.err << "--rows writes rows only with --format json\n";
+    const SuiteRequest request = {arguments->folders, context.root, arguments->rows};
+    Json groups = Json::array();
+    Json rows = Json::array();
+    Json problems = Json::array();
+    Json absent = Json::array();
+    for (const ValidationSuite& suite : validation_suites()) {
+      const std::vector<std::string>& asked = arguments->suites;
+      if (!asked.empty() && std::find(asked.begin(), asked.end(), suite.name) == asked.end()) {
+        continue;
+      }
+      SuiteAnswer answer = suite.run(request);
+      for (Json& group : answer.groups.items()) {
+        groups.push_back(std::move(group));
+      }
+      for (Json& row : answer.rows.items()) {
+        rows.push_back(std::move(row));
+      }
+      for (const std::string& problem : answer.problems) {
+        problems.push_back(problem);
+        context.err << problem << '\n';
+      }
+      for (const std::string& text : answer.absent) {
+        absent.push_back(text);
+        context.err << "not used: " << text << '\n';
       }
     }
-    for (const Diagnostic& problem : validation.problems) {
-      context.err << problem.text() << '\n';
-    }
-    for (const std::string& absent : validation.absent) {
-      context.err << "not used: " << absent << '\n';
+    if (arguments->format == "json") {
+      Json json(Json::Object{{"schema", "moesim/validation/1"}, {"groups", std::move(groups)}});
+      if (arguments->rows) {
+        json.set("rows", std::move(rows));
+      }
+      json.set("problems", std::move(problems));
+      json.set("absent", std::move(absent));
+      context.out << json.dump() << '\n';
+    } else {
+      print_text(context.out, groups);
+      if (arguments->rows) {
+        for (const Json& row : rows.items()) {
+          context.out << row.dump() << '\n';
+        }
+      }
     }
     return 0;
   };

@@ -32,7 +32,7 @@ constexpr Command kCommands[] = {
     {"calibrate", "fit cost curves of a device to measured kernel tables",
      "moesim calibrate tables/h100_sxm --device h100_sxm --out curves", define_calibrate},
     {"validate", "compare predictions with measurements",
-     "moesim validate --data measurements --suite compute", define_validate},
+     "moesim validate --data measurements --suite routing", define_validate},
 };
 
 bool holds_cards(const std::filesystem::path& folder) {

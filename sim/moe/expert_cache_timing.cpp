@@ -28,6 +28,7 @@ void check(const OffloadSpec& spec) {
   not_negative("/expert_cache/link_latency_s", spec.link_latency.value());
   not_negative("/expert_cache/layer_seconds", spec.layer_seconds.value());
   not_negative("/expert_cache/step_seconds", spec.step_seconds.value());
+  not_negative("/expert_cache/host_dispatch_s", spec.host_dispatch.value());
   if (spec.on_miss == MissHandling::cpu) {
     positive("/expert_cache/cpu_rate_bytes_per_s", spec.cpu_rate.value());
   }
@@ -66,6 +67,7 @@ class OffloadRun {
         is_unused_(static_cast<std::size_t>(trace.num_keys()), false),
         layer_time_(SimTime::from_seconds(spec.layer_seconds)),
         step_time_(SimTime::from_seconds(spec.step_seconds)),
+        dispatch_time_(SimTime::from_seconds(spec.host_dispatch)),
         link_time_(SimTime::from_seconds(spec.link_latency + spec.expert_bytes / spec.link_rate)),
         cpu_time_(spec.on_miss == MissHandling::cpu
                       ? SimTime::from_seconds(spec.expert_bytes / spec.cpu_rate)
@@ -76,6 +78,8 @@ class OffloadRun {
   void run_step(int step) {
     now_ += step_time_;
     for (int layer = 0; layer < trace_.layers(); ++layer) {
+      now_ += dispatch_time_;
+      report_.stall += spec_.host_dispatch;
       SimTime start = now_;
       SimTime cpu_end = now_;
       for (const std::int16_t expert : trace_.at(step, layer)) {
@@ -188,7 +192,7 @@ class OffloadRun {
   std::vector<bool> is_unused_;  // [keys] prefetched, not needed yet
   std::vector<int> unused_;      // the keys of is_unused_, some stale
   std::int64_t access_ = 0;      // index of the next access
-  SimTime layer_time_, step_time_, link_time_, cpu_time_, nvme_time_;
+  SimTime layer_time_, step_time_, dispatch_time_, link_time_, cpu_time_, nvme_time_;
   SimTime now_, begin_, link_free_, nvme_free_;
   OffloadReport report_;
 };
@@ -226,7 +230,7 @@ Seconds offload_step_seconds(const OffloadSpec& spec, int layers, double experts
   } else {
     layer += misses * (spec.link_latency + spec.expert_bytes / spec.link_rate);
   }
-  return spec.step_seconds + static_cast<double>(layers) * layer;
+  return spec.step_seconds + static_cast<double>(layers) * (spec.host_dispatch + layer);
 }
 
 }  // namespace moesim

@@ -2,7 +2,8 @@
 // How long steps take when experts are swapped in from the host: the cache of expert_cache.h put on
 // a clock.
 //
-//   layer starts = max(now, arrival of every expert it needs);     stall = layer starts - now
+//   layer starts = max(now + host dispatch, arrival of every expert it needs)
+//   stall = layer starts - now
 //   arrival of a miss = max(now, link free) + latency + expert bytes / link rate
 //
 // One host link carries demand and prefetched experts in the order asked for (one copy stream), so
@@ -34,6 +35,9 @@ struct OffloadSpec {
   BytesPerSecond link_rate;  ///< host to GPU, achieved (PCIe 4.0 x16: 26e9, 5.0 x16: 55e9); > 0
   Seconds link_latency;      ///< per expert: launch, pinning, page faults
   Seconds layer_seconds;     ///< a layer's time on the GPU when its experts are there
+  /// A layer's host time: an engine that manages the cache on the CPU reads the router's choice
+  /// back and launches the layer outside a captured graph. 0 where the GPU looks experts up itself.
+  Seconds host_dispatch;
   Seconds step_seconds;  ///< of a step beside its MoE layers (dense layers, output head, sampling)
   BytesPerSecond cpu_rate;   ///< weights that the CPU reads while it computes experts; > 0 for cpu
   int host_slots = -1;       ///< experts that host memory holds, LRU; -1: all of them
@@ -70,8 +74,8 @@ OffloadReport simulate_offload(const ExpertTrace& trace, const OffloadSpec& spec
 
 /// Mean time of a step in closed form, for a hit rate that is known: serial stalls, nothing
 /// prefetched.
-///   step + layers * max(layer, ...) with transfer: layer + misses (latency + bytes / rate); cpu:
-///   max(layer, misses bytes / rate)
+///   step + layers * (host dispatch + ...) with transfer: layer + misses (latency + bytes / rate);
+///   cpu: max(layer, misses bytes / rate)
 Seconds offload_step_seconds(const OffloadSpec& spec, int layers, double experts_per_layer,
                              double hit_rate);
 

@@ -32,20 +32,24 @@ struct OffloadCase {
 };
 
 struct OffloadOmission {
+  std::string group;
   std::string name;
+  double measured = 0.0;  ///< 0 when the row has no single figure
   std::string reason;
 };
 
 struct OffloadValidation {
   std::vector<OffloadCase> cases;
   std::vector<OffloadOmission> omitted;
+  std::vector<std::string> absent;  ///< tables that are not there
 
   /// Median error of the predictions of a group; 0 when it has none.
   double median_error(const std::string& group) const;
 };
 
-/// `data_folder` holds offload/ and, for popularities, routing/. Throws InputError when a table is
-/// missing or lacks a column; rows that are absent are simply not there.
+/// `data_folder` holds offload/ and, for popularities, routing/. Tables that are missing are listed
+/// as absent, rows that are missing are simply not there. Throws InputError when a table lacks a
+/// column.
 OffloadValidation validate_offload(const std::string& data_folder);
 
 }  // namespace moesim
