@@ -13,10 +13,18 @@ DevicePeaks device_peaks(const DeviceProfile& profile) {
                  "the fit compares weights with the L2 cache");
   }
   problems.throw_if_any();
+  return known_peaks(profile);
+}
+
+DevicePeaks known_peaks(const DeviceProfile& profile) {
   DevicePeaks peaks;
   peaks.bytes_per_s = profile.memory_bandwidth.value.value();
-  peaks.multiprocessors = static_cast<double>(profile.sm_count->value);
-  peaks.l2_bytes = profile.l2->value.value();
+  if (profile.sm_count) {
+    peaks.multiprocessors = static_cast<double>(profile.sm_count->value);
+  }
+  if (profile.l2) {
+    peaks.l2_bytes = profile.l2->value.value();
+  }
   const auto set = [&](NumberFormat format, const std::optional<Sourced<FlopsPerSecond>>& rate) {
     if (rate) {
       peaks.flops_per_s[static_cast<std::size_t>(format)] = rate->value.value();

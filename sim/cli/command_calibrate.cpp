@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "calibrate/device_fit.h"
+#include "calibrate/device_transfer.h"
 #include "sim/base/error.h"
 #include "sim/cli/commands.h"
 #include "sim/input/card_library.h"
@@ -21,6 +22,8 @@ struct CalibrateArguments {
   std::string source = "not stated";
   int threads = 2;
   bool keep_good_rows = false;
+  std::string transfer_from;
+  bool same_chip = false;
 };
 
 void print_fit(std::ostream& out, const DeviceFit& fit) {
@@ -39,11 +42,39 @@ void print_fit(std::ostream& out, const DeviceFit& fit) {
   out << fit.rejected.size() << " rows rejected as impossible\n";
 }
 
+/// Writes the transfer of a measured relative's curves; scales typed into an earlier file are kept.
+int write_transfer(const CalibrateArguments& arguments, const CommandContext& context) {
+  const CardLibrary cards = CardLibrary::open(context.root);
+  const std::string folder = context.root + "/hardware_profiles/curves";
+  const CurveSet base = CurveSet::load(folder + "/" + arguments.transfer_from + ".json");
+  if (!base.transferred_from.empty()) {
+    throw InputError("--transfer-from", "",
+                     "\"" + arguments.transfer_from + "\" is a transfer itself",
+                     "a measured set, as " + base.transferred_from);
+  }
+  const DeviceProfile& device = cards.device(arguments.device, "--device");
+  const std::string path = (arguments.out == "." ? folder : arguments.out) + "/" + device.id + "." +
+                           base.software + ".json";
+  CurveTransfer known;
+  const bool is_known = std::filesystem::exists(path);
+  if (is_known) {
+    known = read_curve_transfer(load_json(path), path);
+  }
+  const std::string& base_vendor = cards.device(base.device, "--transfer-from").vendor;
+  const Kinship kinship = arguments.same_chip            ? Kinship::same_chip
+                          : device.vendor == base_vendor ? Kinship::other_chip
+                                                         : Kinship::other_vendor;
+  const CurveTransfer transfer = curve_transfer(device, base, kinship, is_known ? &known : nullptr);
+  write_text_file(path, write_object(transfer).dump() + "\n");
+  context.out << path << '\n';
+  return 0;
+}
+
 }  // namespace
 
 CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
   const auto arguments = std::make_shared<CalibrateArguments>();
-  app.add_option("inputs", arguments->inputs, "tables, or folders with tables")->required();
+  app.add_option("inputs", arguments->inputs, "tables, or folders with tables");
   app.add_option("--device", arguments->device, "device profile whose datasheet peaks are used")
       ->required();
   app.add_option("--out", arguments->out,
@@ -52,7 +83,19 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
   app.add_option("--threads", arguments->threads, "worker threads")->check(CLI::Range(1, 64));
   app.add_flag("--keep-good-rows", arguments->keep_good_rows,
                "go on when tables have bad rows, without those rows");
+  app.add_option("--transfer-from", arguments->transfer_from,
+                 "instead of tables: curve set of a measured relative (h100_sxm.trtllm-1.3.0rc20), "
+                 "scaled by the device's datasheet and marked as transferred");
+  app.add_flag("--same-chip", arguments->same_chip,
+               "with --transfer-from: the relative has the same chip, so its kernels behave alike");
   return [arguments, context] {
+    if (!arguments->transfer_from.empty()) {
+      return write_transfer(*arguments, context);
+    }
+    if (arguments->inputs.empty()) {
+      throw InputError("", "", "nothing to calibrate from",
+                       "tables, folders or --transfer-from SET");
+    }
     const CardLibrary cards = CardLibrary::open(context.root);
     DeviceFitOptions options;
     options.threads = arguments->threads;

@@ -6,6 +6,7 @@
 
 #include "sim/base/error.h"
 #include "sim/base/random.h"
+#include "sim/cost/curve_transfer.h"
 
 namespace moesim {
 namespace {
@@ -216,7 +217,10 @@ CostEstimate CostCurve::estimate(const Op& op, const DevicePeaks& device) const 
   estimate.basis = basis;
   const double width = band_width(features, estimate.in_range);
   const double shared = std::min(shared_uncertainty, width);
-  estimate.shared_uncertainty = shared;
+  estimate.shared_uncertainty =
+      transfer_uncertainty > 0
+          ? std::sqrt(shared * shared + transfer_uncertainty * transfer_uncertainty)
+          : shared;
   estimate.own_uncertainty = std::sqrt(std::max(0.0, width * width - shared * shared));
   return estimate;
 }
@@ -338,6 +342,18 @@ CurveSet CurveSet::from_json(const Json& json, const std::string& file) {
   return set;
 }
 
-CurveSet CurveSet::load(const std::string& path) { return from_json(load_json(path), path); }
+CurveSet CurveSet::load(const std::string& path) {
+  const Json json = load_json(path);
+  const Json* schema = json.find("schema");
+  if (schema == nullptr || !schema->is_text() || schema->as_text() != kTransferSchema) {
+    return from_json(json, path);
+  }
+  const CurveTransfer transfer = read_curve_transfer(json, path);
+  const std::size_t slash = path.rfind('/');
+  const std::string base =
+      (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + transfer.base + ".json";
+  // One step only: a base that is itself a transfer is refused by its schema.
+  return transferred_curves(from_json(load_json(base), base), transfer);
+}
 
 }  // namespace moesim

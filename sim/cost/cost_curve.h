@@ -58,12 +58,15 @@ struct CostCurve {
   ResidualTrees band;
   BandShape band_shape;
   double shared_uncertainty = 0;  ///< part of the band that all ops of this curve share
+  /// Half-width that a transfer from another device adds (in quadrature, all of it shared).
+  double transfer_uncertainty = 0;
   std::vector<FeatureRange> ranges;
   CurveFitRecord record;
 
   /// Cost: about 0.3 us.
   CostEstimate estimate(const Op& op, const DevicePeaks& device) const;
-  /// Half-width of the 80% band in log space and whether the features lie inside the data.
+  /// Half-width of the 80% band in log space, without a transfer's part, and whether the features
+  /// lie inside the data.
   double band_width(const FeatureVector& features, bool& in_range) const;
 };
 
@@ -75,10 +78,11 @@ class CurveSet {
  public:
   CurveSet();
 
-  std::string device;    ///< "h100_sxm"
-  std::string software;  ///< "trtllm-1.3.0rc20"
-  std::string source;    ///< repository, commit and files the rows came from
-  std::string note;      ///< for transferred curves: from what
+  std::string device;            ///< "h100_sxm"
+  std::string software;          ///< "trtllm-1.3.0rc20"
+  std::string source;            ///< repository, commit and files the rows came from
+  std::string note;              ///< for transferred curves: from what
+  std::string transferred_from;  ///< "h100_sxm.trtllm-1.3.0rc20"; "" for a measured device
   DevicePeaks peaks;
 
   void add(CostCurve curve);
@@ -95,6 +99,7 @@ class CurveSet {
   Json to_json() const;
   /// Throws InputError naming `file` and the JSON pointer of each problem.
   static CurveSet from_json(const Json& json, const std::string& file);
+  /// Reads a curve file or a transfer (cost/curve_transfer.h), whose base lies beside it.
   static CurveSet load(const std::string& path);
 
   /// Weights of products, cache of attention, bf16 of the rest.

@@ -6,7 +6,10 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "calibrate/device_peaks.h"
 #include "calibrate/validate_compute.h"
+#include "sim/cost/curve_transfer.h"
+#include "sim/input/card_library.h"
 
 namespace moesim {
 namespace {
@@ -30,6 +33,37 @@ TEST(ShippedCurves, EveryFileLoadsAndStaysBelowItsBudget) {
     EXPECT_NE(set.source.find("095f58a51c4c"), std::string::npos);
   }
   EXPECT_GE(files, 10u);
+}
+
+TEST(ShippedCurves, TransfersNameTheirBaseAndKeepToTheirDevicesDatasheet) {
+  const std::string root = MOESIM_SOURCE_DIR;
+  const CardLibrary cards = CardLibrary::open(root);
+  std::size_t transfers = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(root + "/hardware_profiles/curves")) {
+    const std::string path = entry.path().string();
+    if (entry.path().extension() != ".json") {
+      continue;
+    }
+    const CurveSet set = CurveSet::load(path);
+    if (set.transferred_from.empty()) {
+      continue;
+    }
+    ++transfers;
+    const DeviceProfile& device = cards.device(set.device, path);
+    const DevicePeaks sheet = known_peaks(device);
+    EXPECT_EQ(set.peaks.flops_per_s, sheet.flops_per_s) << path;
+    EXPECT_EQ(set.peaks.bytes_per_s, sheet.bytes_per_s) << path;
+    if (device.sm_count) {
+      EXPECT_EQ(set.peaks.multiprocessors, sheet.multiprocessors) << path;
+    }
+    ASSERT_FALSE(set.curves().empty()) << path;
+    for (const CostCurve& curve : set.curves()) {
+      EXPECT_EQ(curve.basis, Basis::estimate) << path;
+      EXPECT_GE(curve.transfer_uncertainty, 0.05) << path << " " << choice_name(curve.family);
+    }
+  }
+  EXPECT_GE(transfers, 30u);
 }
 
 TEST(ShippedCurves, LeftOutErrorsOfTheBigTablesStayBelowTheRecordedOnes) {
