@@ -10,6 +10,7 @@
 #include "sim/base/error.h"
 #include "sim/moe/expert_cache_validation.h"
 #include "sim/moe/routing_validation.h"
+#include "sim/study/serving_validation.h"
 
 namespace moesim {
 namespace {
@@ -40,6 +41,7 @@ struct GroupErrors {
   std::size_t left_out = 0;
   std::size_t with_band = 0;
   std::size_t in_band = 0;
+  std::vector<double> half_widths;  // of the bands, fraction of the prediction
   std::vector<double> ape;
   std::vector<double> bias;
   std::vector<double> absolute;
@@ -83,6 +85,7 @@ Json group_json(std::string_view suite, const GroupErrors& group) {
   if (group.with_band > 0) {
     json.set("band_coverage",
              static_cast<double>(group.in_band) / static_cast<double>(group.with_band));
+    json.set("band_half_width", quantile(group.half_widths, 0.5));
   }
   return json;
 }
@@ -150,6 +153,23 @@ SuiteAnswer offload_suite(const SuiteRequest& request) {
   return answer;
 }
 
+SuiteAnswer serving_suite(const SuiteRequest& request) {
+  SuiteAnswer answer;
+  const ServingValidation validation =
+      validate_serving(request.folders, CardLibrary::open(request.root));
+  std::vector<SuiteRow> rows;
+  for (const ServingComparison& row : validation.rows) {
+    rows.push_back({row.group, row.row, row.measured, row.predicted, row.basis, row.left_out,
+                    row.low, row.high});
+  }
+  add_rows(answer, "serving", rows, request.keep_rows);
+  for (const Diagnostic& problem : validation.problems) {
+    answer.problems.push_back(problem.text());
+  }
+  answer.absent = validation.absent;
+  return answer;
+}
+
 }  // namespace
 
 std::span<const ValidationSuite> validation_suites() {
@@ -157,6 +177,8 @@ std::span<const ValidationSuite> validation_suites() {
       {"compute", "kernel times by op, machine, framework and format", compute_suite},
       {"routing", "loads, locality and batches of recorded routing", routing_suite},
       {"offload", "hit rates of expert caches and tokens/s of engines that offload", offload_suite},
+      {"serving", "time per token, throughput and time to first token of serving runs",
+       serving_suite},
   };
   return kSuites;
 }
@@ -187,6 +209,7 @@ void add_rows(SuiteAnswer& answer, std::string_view suite, const std::vector<Sui
     if (row.low && row.high) {
       ++group.with_band;
       group.in_band += *row.low <= row.measured && row.measured <= *row.high ? 1 : 0;
+      group.half_widths.push_back((*row.high - *row.low) / 2.0 / row.predicted);
     }
   }
   for (const GroupErrors& group : groups) {

@@ -79,6 +79,22 @@ void apply_edits(ModelCard& model, const ModelEdits& edits, const std::string& f
   }
 }
 
+/// The cluster as a job sees it that was given `gpus` of each node: they keep their own network
+/// cards, and the scale-up domain holds so many fewer.
+std::shared_ptr<const ClusterProfile> part_of_nodes(const ClusterProfile& whole,
+                                                    std::int64_t gpus) {
+  auto part = std::make_shared<ClusterProfile>(whole);
+  for (NodeGroup& group : part->node_groups) {
+    const std::int64_t all = group.gpus_per_node;
+    group.gpus_per_node = gpus;
+    group.scale_up.domain_gpus = std::max<std::int64_t>(1, group.scale_up.domain_gpus * gpus / all);
+    if (group.nics.per_node > 0) {
+      group.nics.per_node = std::max<std::int64_t>(1, group.nics.per_node * gpus / all);
+    }
+  }
+  return part;
+}
+
 /// Fills in the ways that the file leaves open and reports those that do not fit the GPUs.
 ParallelWays resolve_ways(const ScenarioSpec& spec, const ModelCard& model, std::int64_t gpus,
                           const std::string& file, Diagnostics& diagnostics) {
@@ -312,9 +328,17 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
                       "the nodes of \"" + scenario.cluster->id + "\" have no network",
                       "allowed: 1");
     }
-    if (scenario.model != nullptr) {
-      scenario.ways =
-          resolve_ways(spec, model, spec.nodes * group.gpus_per_node, file, diagnostics);
+    const std::int64_t gpus_per_node = spec.gpus_per_node.value_or(group.gpus_per_node);
+    if (gpus_per_node > group.gpus_per_node) {
+      diagnostics.add(
+          file, "/gpus_per_node",
+          number(gpus_per_node) + " is more than a node of \"" + scenario.cluster->id + "\" has",
+          "allowed: at most " + number(group.gpus_per_node));
+    } else if (scenario.model != nullptr) {
+      if (gpus_per_node < group.gpus_per_node) {
+        scenario.cluster = part_of_nodes(*scenario.cluster, gpus_per_node);
+      }
+      scenario.ways = resolve_ways(spec, model, spec.nodes * gpus_per_node, file, diagnostics);
       if (diagnostics.empty()) {
         check_experts(spec, model, scenario.ways, file, diagnostics);
         check_model(spec, model, scenario.ways, file, diagnostics);

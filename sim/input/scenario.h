@@ -121,6 +121,8 @@ struct ScenarioSpec {
   ModelEdits model_edits;
   std::string cluster;
   std::int64_t nodes = 1;
+  std::optional<std::int64_t>
+      gpus_per_node;  ///< GPUs of each node that take part; absent: all of them
   ParallelismSpec parallelism;
   PrecisionSpec precision;
   WorkloadSpec workload;

@@ -264,6 +264,8 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("cluster", &ScenarioSpec::cluster,
                {.doc = "id of a cluster profile, or the path of one", .required = true})
           .add("nodes", &ScenarioSpec::nodes, {.doc = "nodes used", .min = 1, .max = 65536})
+          .add("gpus_per_node", &ScenarioSpec::gpus_per_node,
+               {.doc = "GPUs of each node that take part; absent: all", .min = 1, .max = 1024})
           .add("parallelism", &ScenarioSpec::parallelism,
                {.doc = "how the model is split over the GPUs"})
           .add("precision", &ScenarioSpec::precision, {.doc = "number formats"})

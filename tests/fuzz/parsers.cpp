@@ -14,6 +14,7 @@
 #include "sim/input/measurement_tables.h"
 #include "sim/input/model_card.h"
 #include "sim/input/scenario.h"
+#include "sim/input/serving_measurements.h"
 #include "sim/input/trace_file.h"
 #include "sim/moe/placement_format.h"
 
@@ -115,6 +116,23 @@ void table_text(std::string_view text) {
   problems.throw_if_any();
 }
 
+void serving_rows_file(const std::string& path) {
+  Diagnostics problems;
+  read_serving_measurements(path, problems);
+  problems.throw_if_any();
+}
+
+void serving_rows_text(std::string_view text) {
+  Diagnostics problems;
+  const std::string once =
+      serving_measurements_csv(parse_serving_measurements(text, kText, problems));
+  Diagnostics none;
+  MOESIM_CHECK(serving_measurements_csv(parse_serving_measurements(once, kText, none)) == once &&
+                   none.empty(),
+               "measured rows do not survive writing");
+  problems.throw_if_any();
+}
+
 void hf_config_file(const std::string& path) { import_hf_config(load_json(path), path, "model"); }
 
 void hf_config_text(std::string_view text) {
@@ -149,6 +167,8 @@ const std::vector<Parser>& parsers() {
       {"counts", "tests/data/counts_sample.csv",
        [](const std::string& path) { read_expert_counts(path); }, counts_text},
       {"table", "tests/data/table_sample/h100_sxm/gemm.trtllm-1.0.0.csv", table_file, table_text},
+      {"serving_rows", "tests/data/serving_measurements_sample.csv", serving_rows_file,
+       serving_rows_text},
       {"hf_config", "tests/data/hf_configs/deepseek_v3.json", hf_config_file, hf_config_text},
       {"placement_request", "tests/data/placement_request_sample.json",
        [](const std::string& path) { load_placement_request(path); }, placement_request_text},

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/study/serving_case.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sim/base/error.h"
+
+namespace moesim {
+namespace {
+
+// InferenceX draws both lengths uniformly from 80-100% of the nominal ones and sends ten prompts
+// per slot of concurrency (random_range_ratio 0.8; README of github.com/SemiAnalysisAI/InferenceX).
+constexpr double kInferenceXShortest = 0.8;
+constexpr double kInferenceXPromptsPerSlot = 10;
+
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text) {
+    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return text;
+}
+
+/// The number before "prompts", "requests" or the like in "offline, all 3000 requests at t=0".
+double number_before(std::string_view text, std::string_view word) {
+  const std::size_t at = text.find(word);
+  if (at == std::string_view::npos) {
+    return 0;
+  }
+  std::size_t begin = at;
+  while (begin > 0 && text[begin - 1] == ' ') {
+    --begin;
+  }
+  const std::size_t end = begin;
+  while (begin > 0 && text[begin - 1] >= '0' && text[begin - 1] <= '9') {
+    --begin;
+  }
+  return plain_number(text.substr(begin, end - begin)).value_or(0);
+}
+
+/// InferenceX runs, whether the table names them or holds them under the archive's file names
+/// ("aic-2026_04_06_...": dumps of InferenceX are filed by their date).
+bool is_inferencex(const ServingMeasurement& row) {
+  return contains(row.source, "InferenceX") || contains(row.notes, "random_range_ratio 0.8") ||
+         (contains(row.source, "aiconfigurator") && row.id.starts_with("aic-20"));
+}
+
+bool is_early_2025(const ServingMeasurement& row) {
+  return row.date >= "2025-01" && row.date < "2025-05";
+}
+
+std::int64_t whole(const std::optional<double>& value, std::int64_t otherwise) {
+  return value ? static_cast<std::int64_t>(std::llround(*value)) : otherwise;
+}
+
+/// Reads the layout; the reason why it cannot be simulated, or "".
+std::string read_layout(const ServingMeasurement& row, ScenarioSpec& spec, bool has_experts) {
+  if (row.role == "pd") {
+    return "prefill and decode pools of one system: not simulated by this suite";
+  }
+  if (!row.gpus || !row.tensor) {
+    return "the layout is not stated (gpus, tp)";
+  }
+  const std::int64_t gpus = whole(row.gpus, 1);
+  const std::int64_t nodes = whole(row.nodes, 1);
+  const std::int64_t pipeline = whole(row.pipeline, 1);
+  std::int64_t tensor = whole(row.tensor, 1);
+  std::int64_t data = whole(row.data, 1);
+  // SGLang and TensorRT-LLM count attention's data-parallel ranks inside tp: tp 8, dp 8 on 8 GPUs.
+  if (data > 1 && tensor * pipeline == gpus && tensor % data == 0) {
+    tensor /= data;
+  }
+  if (contains(row.notes, "independent replicas")) {
+    return "independent replicas behind one load: not simulated by this suite";
+  }
+  if (tensor * data * pipeline != gpus) {
+    return "tp x dp x pp is not the number of GPUs";
+  }
+  if (nodes < 1 || gpus % nodes != 0) {
+    return "the GPUs cannot be shared out over the nodes";
+  }
+  spec.nodes = nodes;
+  spec.gpus_per_node = gpus / nodes;
+  spec.parallelism.tensor = tensor;
+  spec.parallelism.data = data;
+  spec.parallelism.pipeline = pipeline;
+  if (has_experts) {
+    const std::int64_t expert = whole(row.moe_expert, whole(row.expert, 1));
+    const std::int64_t expert_tensor = whole(row.moe_tensor, gpus / pipeline / expert);
+    if (expert * expert_tensor * pipeline != gpus) {
+      return "moe_tp x moe_ep x pp is not the number of GPUs";
+    }
+    spec.parallelism.expert = expert;
+    spec.parallelism.expert_tensor = expert_tensor;
+  }
+  return "";
+}
+
+std::string read_precision(const ServingMeasurement& row, const ModelCard& model,
+                           ServingEngine engine, ScenarioSpec& spec) {
+  const std::string text = lower_case(row.precision);
+  const bool is_deepseek_fp8 = model.weights.routed_experts == NumberFormat::fp8_block;
+  if (text.empty()) {
+    return "the precision is not stated";
+  }
+  if (contains(text, "mxfp4")) {
+    // As published.
+  } else if (contains(text, "fp4")) {
+    spec.precision.weights = NumberFormat::nvfp4;
+  } else if (contains(text, "fp8")) {
+    if (!is_deepseek_fp8) {
+      spec.precision.weights = NumberFormat::fp8;
+    }
+  } else if (contains(text, "fp16") || contains(text, "bf16") || contains(text, "not stated")) {
+    // "not stated": the archive leaves it empty for runs of the published bf16 checkpoints.
+    spec.precision.weights = NumberFormat::bf16;
+  } else {
+    return "precision \"" + row.precision.substr(0, 40) + "\" is not understood";
+  }
+  if (contains(text, "fp8 kv")) {
+    spec.precision.kv_cache = NumberFormat::fp8;
+  }
+  // Launch scripts of InferenceX (benchmarks/*_trt*.sh, 70b_*_b200*.sh): kv_cache dtype fp8 for
+  // TensorRT-LLM, and for vLLM on B200; the others leave the cache in bf16.
+  const bool is_trt = engine == ServingEngine::trtllm;
+  const bool is_vllm_b200 =
+      engine == ServingEngine::vllm && contains(lower_case(row.system), "b200");
+  if (is_inferencex(row) && (is_trt || is_vllm_b200)) {
+    spec.precision.kv_cache = NumberFormat::fp8;
+  }
+  return "";
+}
+
+std::string read_lengths(const ServingMeasurement& row, MeasuredLoad& load) {
+  const std::optional<double> input = plain_number(row.input_tokens);
+  const std::optional<double> output = plain_number(row.output_tokens);
+  if (!input || *input < 1) {
+    return row.input_tokens.empty() ? "no input length" : "the input length is no plain number";
+  }
+  load.input_tokens = *input;
+  if (row.role == "prefill") {
+    return "";
+  }
+  if (!output || *output < 1) {
+    // A decode pool at a fixed local batch is judged at its context length.
+    if (row.role == "decode") {
+      return "";
+    }
+    return row.output_tokens.empty() ? "no output length" : "the output length is no plain number";
+  }
+  load.output_tokens = *output;
+  return "";
+}
+
+std::string read_load(const ServingMeasurement& row, MeasuredLoad& load) {
+  const std::string text = lower_case(row.load);
+  if (text.empty()) {
+    return "the load is not stated";
+  }
+  if (const std::optional<double> concurrency = plain_number(row.load)) {
+    load.kind = LoadKind::closed_loop;
+    load.concurrency = *concurrency;
+    load.requests = is_inferencex(row) ? kInferenceXPromptsPerSlot * *concurrency
+                                       : number_before(row.notes, "prompts");
+    return "";
+  }
+  if (text.starts_with("offline")) {
+    load.kind = LoadKind::offline;
+    load.requests = number_before(text, "requests");
+    return load.requests > 0 ? "" : "offline, without the number of requests";
+  }
+  if (contains(text, "requests/gpu") || contains(text, "tokens/gpu")) {
+    load.kind = LoadKind::local_batch;
+    load.batch_per_gpu = number_before(text, contains(text, "requests") ? "requests" : "tokens");
+    if (contains(text, "step)")) {
+      return "simulated speculative decoding with dummy kernels";
+    }
+    return load.batch_per_gpu > 0 ? "" : "the local batch is no number";
+  }
+  if (text.starts_with("qps ")) {
+    load.kind = LoadKind::poisson;
+    load.requests_per_s = plain_number(text.substr(4)).value_or(0);
+    return load.requests_per_s > 0 ? "" : "the arrival rate is no number";
+  }
+  if (contains(text, "open loop")) {
+    return "open loop without the arrival trace";
+  }
+  return "load \"" + row.load.substr(0, 40) + "\" is not understood";
+}
+
+std::string read_prefix(const ServingMeasurement& row, MeasuredLoad& load) {
+  if (row.prefix_hit.empty()) {
+    return "";
+  }
+  load.prefix_hit = plain_number(row.prefix_hit).value_or(-1);
+  return load.prefix_hit == 0 ? "" : "prompts share prefixes: hits are stated only roughly";
+}
+
+void set_rate(ServingCase& result) {
+  const ServingMeasurement& row = result.row;
+  result.output_rate = row.output_rate;
+  const MeasuredLoad& load = result.load;
+  if (!row.output_rate && load.kind == LoadKind::closed_loop && row.ttft_s && row.tpot_s &&
+      load.output_tokens > 0) {
+    // Little's law in a closed loop: each slot turns out one request per TTFT + TPOT x (n - 1).
+    const double output = load.mean_output();
+    result.output_rate = load.concurrency * output / (*row.ttft_s + *row.tpot_s * (output - 1)) /
+                         row.gpus.value_or(1);
+    result.rate_is_derived = true;
+  }
+}
+
+}  // namespace
+
+ServingCase serving_case(const ServingMeasurement& row, const CardLibrary& cards) {
+  ServingCase result;
+  result.row = row;
+  result.software = software_named(row.framework);
+  result.spec.name = row.id;
+  const auto refuse = [&result](std::string why) { result.left_out = std::move(why); };
+
+  const std::optional<ModelNameMatch> model_id =
+      model_card_named(row.model, cards.ids(CardKind::model));
+  const std::optional<std::string> cluster_id = cluster_named(row.system);
+  result.family = (model_id ? model_id->id : row.model) + " on " +
+                  (cluster_id ? cluster_id->substr(8, cluster_id->find('_', 8) - 8) : row.system);
+  if (is_early_2025(row) && result.software.engine != ServingEngine::unknown) {
+    result.family += ", early-2025 software";
+    result.has_goal = false;
+  }
+  if (!model_id) {
+    refuse("no model card \"" + row.model + "\"");
+    return result;
+  }
+  if (!cluster_id) {
+    refuse("no cluster profile for \"" + row.system + "\"");
+    return result;
+  }
+  result.has_goal = result.has_goal && !contains(*cluster_id, "_mi3");
+  result.spec.model = model_id->id;
+  result.spec.cluster = *cluster_id;
+  ModelCard model;
+  try {
+    model = load_model_card(cards.path(CardKind::model, model_id->id));
+  } catch (const InputError& error) {
+    refuse(error.what());
+    return result;
+  }
+  const bool has_experts =
+      std::any_of(model.layers.begin(), model.layers.end(),
+                  [](const LayerClass& layer) { return layer.ffn.kind == FfnKind::moe; });
+  for (const std::string& why :
+       {contains(row.notes, "MTP with") ? std::string("speculative decoding, acceptance not stated")
+                                        : std::string(),
+        contains(row.notes, "simMTP") || contains(row.id, "simMTP")
+            ? std::string("simulated speculative decoding with dummy kernels")
+            : std::string(),
+        read_layout(row, result.spec, has_experts),
+        read_precision(row, model, result.software.engine, result.spec),
+        read_lengths(row, result.load), read_load(row, result.load),
+        read_prefix(row, result.load)}) {
+    if (!why.empty()) {
+      refuse(why);
+      return result;
+    }
+  }
+  if (is_inferencex(row)) {
+    result.load.shortest_share = kInferenceXShortest;
+  }
+  result.ttft_is_usable = !contains(row.notes, "use TPOT only");
+  set_rate(result);
+  if (!row.tpot_s && !row.output_rate && !row.input_rate && !row.ttft_s) {
+    refuse("nothing measured");
+    return result;
+  }
+  try {
+    resolve(result.spec, cards, row.id);
+  } catch (const InputError& error) {
+    refuse(error.what());
+    return result;
+  }
+  result.series = result.family + "|" + row.framework + "|" + row.precision + "|" +
+                  row.input_tokens + "/" + row.output_tokens + "|" +
+                  std::to_string(result.spec.parallelism.tensor) + "x" +
+                  std::to_string(*result.spec.parallelism.data) + "x" +
+                  std::to_string(result.spec.parallelism.expert.value_or(1));
+  return result;
+}
+
+}  // namespace moesim
