@@ -14,22 +14,26 @@
 namespace moesim {
 namespace {
 
-std::vector<std::string> tables_below(const std::vector<std::string>& paths,
-                                      const std::string& system) {
-  std::vector<std::string> found;
-  for (const std::string& path : paths) {
-    for (const std::string& table : find_measurement_tables(path)) {
-      if (table_identity(table).system == system) {
-        found.push_back(table);
-      }
+bool is_sample_file(const std::string& path) { return path.ends_with(".jsonl"); }
+
+/// Adds the rows of every table of `system` below `path`.
+void read_tables(const std::string& path, const std::string& system, const DevicePeaks& device,
+                 Diagnostics& problems, DeviceFit& fit) {
+  for (const std::string& file : find_measurement_tables(path)) {
+    if (table_identity(file).system != system) {
+      continue;
+    }
+    const MeasurementTable table = read_measurement_table(file, problems);
+    const auto slow = read_slow_rows(std::filesystem::path(file).parent_path().string());
+    for (CurveRows& rows : calibration_rows(table, device, slow, fit.rejected)) {
+      FittedCurve fitted;
+      fitted.rows = std::move(rows);
+      fit.curves.push_back(std::move(fitted));
     }
   }
-  if (found.empty()) {
-    throw InputError(paths.empty() ? "" : paths.front(), "", "holds no table of \"" + system + "\"",
-                     system + "/TABLE.FRAMEWORK-VERSION.csv[.gz]");
-  }
-  return found;
 }
+
+void fit_all(DeviceFit& fit, const DeviceFitOptions& options);
 
 std::string percent(double fraction) {
   return std::to_string(static_cast<int>(std::lround(1000.0 * fraction) / 10)) + "." +
@@ -38,8 +42,11 @@ std::string percent(double fraction) {
 
 // All trees of one software stack's file: 2,400 of 64 leaves take about 270 kB.
 constexpr int kTreesOfASet = 2400;
+// Below this even the five parameters of the simplest law follow single rows.
+constexpr std::size_t kFewestRows = 6;
 
-void fit_one(FittedCurve& fitted, const DevicePeaks& device, int curves_of_set) {
+void fit_one(FittedCurve& fitted, const DevicePeaks& device, bool has_datasheet,
+             int curves_of_set) {
   CurveFitOptions options = default_fit_options(fitted.rows.family, fitted.rows.rows.size());
   options.boosting.trees = std::min(options.boosting.trees, kTreesOfASet / curves_of_set);
   fitted.validation = cross_validate(fitted.rows, device, options, FoldKey::shape);
@@ -47,7 +54,10 @@ void fit_one(FittedCurve& fitted, const DevicePeaks& device, int curves_of_set) 
   fitted.roofline_median_ape = roofline_median_ape(fitted.rows, device);
   if (fitted.validation.folds < 2) {
     fitted.refused = "one shape only: nothing can be left out to judge the fit";
-  } else if (!(fitted.curve.record.median_ape < fitted.roofline_median_ape)) {
+  } else if (fitted.rows.rows.size() < kFewestRows) {
+    fitted.refused = std::to_string(fitted.rows.rows.size()) + " rows: at least " +
+                     std::to_string(kFewestRows) + " are needed to judge the fit";
+  } else if (has_datasheet && !(fitted.curve.record.median_ape < fitted.roofline_median_ape)) {
     fitted.refused = "left-out median error " + percent(fitted.curve.record.median_ape) +
                      " is not below the roofline's " + percent(fitted.roofline_median_ape);
   }
@@ -68,25 +78,75 @@ double roofline_median_ape(const CurveRows& rows, const DevicePeaks& device) {
   return apes[apes.size() / 2];
 }
 
-DeviceFit fit_device(const std::vector<std::string>& paths, const DeviceProfile& profile,
-                     const DeviceFitOptions& options) {
+DeviceFit fit_device(const std::vector<std::string>& paths, const std::string& device,
+                     const DeviceProfile* profile, const DeviceFitOptions& options) {
   DeviceFit fit;
-  const DevicePeaks device = device_peaks(profile);
-  Diagnostics problems;
-  for (const std::string& path : tables_below(paths, profile.id)) {
-    const MeasurementTable table = read_measurement_table(path, problems);
-    const auto slow = read_slow_rows(std::filesystem::path(path).parent_path().string());
-    for (CurveRows& rows : calibration_rows(table, device, slow, fit.rejected)) {
-      FittedCurve fitted;
-      fitted.rows = std::move(rows);
-      fit.curves.push_back(std::move(fitted));
+  std::vector<gpu::Sample> samples;
+  std::string sample_file;
+  bool has_tables = false;
+  for (const std::string& path : paths) {
+    if (is_sample_file(path)) {
+      const std::vector<gpu::Sample> read = gpu::read_samples(path, true);
+      samples.insert(samples.end(), read.begin(), read.end());
+      sample_file += (sample_file.empty() ? "" : " + ") + path;
+    } else {
+      has_tables = true;
     }
+  }
+  if (profile != nullptr) {
+    fit.peaks = device_peaks(*profile);
+    fit.has_datasheet = true;
+  } else if (has_tables || samples.empty()) {
+    throw InputError("--device", "", "there is no device profile \"" + device + "\"",
+                     "tables need the datasheet peaks of a profile: copy the nearest of "
+                     "hardware_profiles/ and correct it");
+  } else {
+    fit.peaks = sample_peaks(samples);
+  }
+  Diagnostics problems;
+  for (const std::string& path : paths) {
+    if (!is_sample_file(path)) {
+      read_tables(path, device, fit.peaks, problems, fit);
+    }
+  }
+  SampleRows rows = sample_rows(samples, sample_file, device);
+  fit.sampled = rows.device;
+  fit.rejected.insert(fit.rejected.end(), rows.rejected.begin(), rows.rejected.end());
+  for (CurveRows& curve : rows.curves) {
+    FittedCurve fitted;
+    fitted.rows = std::move(curve);
+    fit.curves.push_back(std::move(fitted));
   }
   if (!options.keep_good_rows) {
     problems.throw_if_any();
   }
   fit.problems = problems.list();
+  if (fit.curves.empty()) {
+    throw InputError(paths.empty() ? "" : paths.front(), "", "holds no table of \"" + device + "\"",
+                     device + "/TABLE.FRAMEWORK-VERSION.csv[.gz], or samples (.jsonl)");
+  }
+  fit_all(fit, options);
+  std::map<std::string, CurveSet> sets;
+  for (FittedCurve& fitted : fit.curves) {
+    if (!fitted.refused.empty()) {
+      continue;
+    }
+    CurveSet& set = sets[fitted.rows.software];
+    set.device = device;
+    set.software = fitted.rows.software;
+    set.source = options.source;
+    set.peaks = fit.peaks;
+    set.add(fitted.curve);
+  }
+  for (auto& [software, set] : sets) {
+    fit.sets.push_back(std::move(set));
+  }
+  return fit;
+}
 
+namespace {
+
+void fit_all(DeviceFit& fit, const DeviceFitOptions& options) {
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;
   std::size_t done = 0;
@@ -96,7 +156,7 @@ DeviceFit fit_device(const std::vector<std::string>& paths, const DeviceProfile&
           std::count_if(fit.curves.begin(), fit.curves.end(), [&](const FittedCurve& other) {
             return other.rows.software == fit.curves[i].rows.software;
           });
-      fit_one(fit.curves[i], device, static_cast<int>(of_set));
+      fit_one(fit.curves[i], fit.peaks, fit.has_datasheet, static_cast<int>(of_set));
       const std::lock_guard lock(mutex);
       ++done;
       if (options.progress) {
@@ -112,23 +172,7 @@ DeviceFit fit_device(const std::vector<std::string>& paths, const DeviceProfile&
   for (std::thread& thread : threads) {
     thread.join();
   }
-
-  std::map<std::string, CurveSet> sets;
-  for (FittedCurve& fitted : fit.curves) {
-    if (!fitted.refused.empty()) {
-      continue;
-    }
-    CurveSet& set = sets[fitted.rows.software];
-    set.device = profile.id;
-    set.software = fitted.rows.software;
-    set.source = options.source;
-    set.peaks = device;
-    set.add(fitted.curve);
-  }
-  for (auto& [software, set] : sets) {
-    fit.sets.push_back(std::move(set));
-  }
-  return fit;
 }
 
+}  // namespace
 }  // namespace moesim

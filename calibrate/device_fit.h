@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From measured tables to the curve sets of one device: one set for each software stack.
+// From measured tables and samples to the curve sets of one device: one set for each software
+// stack.
 //
 // Every curve is cross-validated by shape before it is fitted to all rows; a curve that predicts
 // left-out rows worse than the datasheet roofline is refused, with the figures. Tables of other
@@ -13,6 +14,7 @@
 
 #include "calibrate/calibration_rows.h"
 #include "calibrate/curve_fit.h"
+#include "calibrate/sample_rows.h"
 #include "sim/cost/cost_curve.h"
 #include "sim/input/hardware_profile.h"
 
@@ -36,16 +38,21 @@ struct FittedCurve {
 };
 
 struct DeviceFit {
+  SampledDevice sampled;            ///< what samples of our own kernels say beside times of ops
+  DevicePeaks peaks;                ///< what the laws were scaled by
+  bool has_datasheet = false;       ///< peaks are a profile's, not the samples' own best rates
   std::vector<CurveSet> sets;       ///< by software, in order of name
   std::vector<FittedCurve> curves;  ///< in order of tables
   std::vector<RejectedRow> rejected;
   std::vector<Diagnostic> problems;  ///< of the tables, when good rows were kept
 };
 
-/// `paths`: files or folders. Throws InputError for unreadable input, for bad rows unless they are
-/// to be skipped, and when no table of the device is among the paths.
-DeviceFit fit_device(const std::vector<std::string>& paths, const DeviceProfile& profile,
-                     const DeviceFitOptions& options);
+/// `paths`: tables, folders of tables, samples (`.jsonl`). `device`: id of the device; its profile
+/// gives the datasheet peaks, and may be null when samples of our own kernels say what the device
+/// reaches. Throws InputError for unreadable input, for bad rows unless they are to be skipped, and
+/// when nothing of the device is among the paths.
+DeviceFit fit_device(const std::vector<std::string>& paths, const std::string& device,
+                     const DeviceProfile* profile, const DeviceFitOptions& options);
 
 /// Median |roofline / measured - 1| with the datasheet peaks: what a curve must beat.
 double roofline_median_ape(const CurveRows& rows, const DevicePeaks& device);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "calibrate/sample_rows.h"
 #include "sim/base/random.h"
 
 namespace moesim {
@@ -56,6 +57,82 @@ ValidationRow predicted_row(const CalibrationRow& row, const CostCurve& curve,
   return out;
 }
 
+/// Predicts the rows of one file; rows that no kernel can have produced go to the last group's
+/// count.
+void add_curves(ComputeValidation& result, const std::vector<CurveRows>& curves,
+                const std::vector<RejectedRow>& rejected, const std::string& name,
+                const std::vector<CurveSet>& sets, bool keep_rows) {
+  for (const CurveRows& rows : curves) {
+    const CurveSet* set = nullptr;
+    const CostCurve* curve = find_curve(sets, rows, set);
+    std::vector<ValidationRow> predicted;
+    std::vector<ValidationRow> usual;
+    for (const CalibrationRow& row : rows.rows) {
+      ValidationRow out;
+      if (curve != nullptr) {
+        out = predicted_row(row, *curve, set->peaks);
+      } else {
+        out.file_row = row.file_row;
+        out.measured = row.seconds;
+        out.left_out = "no curve for this op and number format";
+      }
+      out.group = rows.group();
+      out.file = rows.file;
+      if (!row.slow) {
+        usual.push_back(out);
+      }
+      predicted.push_back(std::move(out));
+    }
+    const std::string by = set == nullptr ? "" : set->device + " " + set->software;
+    result.groups.push_back(summarise(rows.group(), predicted));
+    result.groups.back().predicted_by = by;
+    if (usual.size() < predicted.size()) {
+      result.groups.push_back(summarise(rows.group() + " without slow rows", usual));
+      result.groups.back().predicted_by = by;
+      result.groups.back().left_out += predicted.size() - usual.size();
+    }
+    if (keep_rows) {
+      std::move(predicted.begin(), predicted.end(), std::back_inserter(result.rows));
+    }
+  }
+  if (!result.groups.empty()) {
+    result.groups.back().left_out += rejected.size();
+  }
+  for (const RejectedRow& row : rejected) {
+    if (keep_rows) {
+      ValidationRow out;
+      out.group = name;
+      out.file = row.file;
+      out.file_row = row.file_row;
+      out.left_out = row.reason;
+      result.rows.push_back(std::move(out));
+    }
+  }
+}
+
+/// Samples of our own kernels, predicted by the first set that was made from such samples on the
+/// same back end.
+void add_samples(ComputeValidation& result, const std::string& path,
+                 const std::vector<CurveSet>& sets, bool keep_rows) {
+  const std::vector<gpu::Sample> samples = gpu::read_samples(path, true);
+  if (samples.empty()) {
+    result.absent.push_back(path + ": holds no sample");
+    return;
+  }
+  const std::string software = "moesim-kernels-" + samples.front().backend;
+  const auto set = std::find_if(sets.begin(), sets.end(), [&](const CurveSet& candidate) {
+    return candidate.software == software;
+  });
+  if (set == sets.end()) {
+    result.absent.push_back(path + ": no curves of \"" + software +
+                            "\"; make some with `moesim calibrate " + path +
+                            " --device NAME --out DIR` and name them with --curves");
+    return;
+  }
+  const SampleRows rows = sample_rows(samples, path, set->device);
+  add_curves(result, rows.curves, rows.rejected, set->device + " " + software, sets, keep_rows);
+}
+
 Json group_json(const ValidationGroup& group) {
   Json json = Json::object();
   json.set("suite", "compute");
@@ -96,16 +173,28 @@ Json row_json(const ValidationRow& row) {
 
 }  // namespace
 
-std::vector<CurveSet> load_curve_sets(const std::string& root) {
+std::vector<CurveSet> load_curve_sets(const std::string& root,
+                                      const std::vector<std::string>& given) {
   namespace fs = std::filesystem;
   std::vector<std::string> paths;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(root + "/hardware_profiles/curves", error)) {
-    if (entry.path().extension() == ".json") {
-      paths.push_back(entry.path().string());
+  const auto add_folder = [&](const std::string& folder) {
+    const std::size_t first = paths.size();
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      if (entry.path().extension() == ".json") {
+        paths.push_back(entry.path().string());
+      }
+    }
+    std::sort(paths.begin() + static_cast<std::ptrdiff_t>(first), paths.end());
+  };
+  for (const std::string& path : given) {
+    if (fs::is_directory(path, error)) {
+      add_folder(path);
+    } else {
+      paths.push_back(path);
     }
   }
-  std::sort(paths.begin(), paths.end());
+  add_folder(root + "/hardware_profiles/curves");
   std::vector<CurveSet> sets;
   for (const std::string& path : paths) {
     sets.push_back(CurveSet::load(path));
@@ -150,6 +239,10 @@ ComputeValidation validate_compute(const std::vector<std::string>& folders,
   ComputeValidation result;
   Diagnostics problems;
   for (const std::string& given : folders) {
+    if (given.ends_with(".jsonl")) {
+      add_samples(result, given, sets, keep_rows);
+      continue;
+    }
     std::error_code error;
     const std::string folder =
         fs::is_directory(given + "/compute", error) ? given + "/compute" : given;
@@ -178,53 +271,10 @@ ComputeValidation validate_compute(const std::vector<std::string>& folders,
       const MeasurementTable table = read_measurement_table(path, problems);
       std::vector<RejectedRow> rejected;
       const auto slow = read_slow_rows(fs::path(path).parent_path().string());
-      for (const CurveRows& rows : calibration_rows(table, of_system->peaks, slow, rejected)) {
-        const CurveSet* set = nullptr;
-        const CostCurve* curve = find_curve(sets, rows, set);
-        std::vector<ValidationRow> predicted;
-        std::vector<ValidationRow> usual;
-        for (const CalibrationRow& row : rows.rows) {
-          ValidationRow out;
-          if (curve != nullptr) {
-            out = predicted_row(row, *curve, set->peaks);
-          } else {
-            out.file_row = row.file_row;
-            out.measured = row.seconds;
-            out.left_out = "no curve for this op and number format";
-          }
-          out.group = rows.group();
-          out.file = path;
-          if (!row.slow) {
-            usual.push_back(out);
-          }
-          predicted.push_back(std::move(out));
-        }
-        const std::string by = set == nullptr ? "" : set->device + " " + set->software;
-        result.groups.push_back(summarise(rows.group(), predicted));
-        result.groups.back().predicted_by = by;
-        if (usual.size() < predicted.size()) {
-          result.groups.push_back(summarise(rows.group() + " without slow rows", usual));
-          result.groups.back().predicted_by = by;
-          result.groups.back().left_out += predicted.size() - usual.size();
-        }
-        if (keep_rows) {
-          std::move(predicted.begin(), predicted.end(), std::back_inserter(result.rows));
-        }
-      }
-      if (!result.groups.empty()) {
-        result.groups.back().left_out += rejected.size();
-      }
-      for (const RejectedRow& row : rejected) {
-        if (keep_rows) {
-          ValidationRow out;
-          out.group = identity.table + " " + identity.system + " " + identity.framework + "-" +
-                      identity.version;
-          out.file = row.file;
-          out.file_row = row.file_row;
-          out.left_out = row.reason;
-          result.rows.push_back(std::move(out));
-        }
-      }
+      add_curves(result, calibration_rows(table, of_system->peaks, slow, rejected), rejected,
+                 identity.table + " " + identity.system + " " + identity.framework + "-" +
+                     identity.version,
+                 sets, keep_rows);
     }
   }
   result.problems = problems.list();

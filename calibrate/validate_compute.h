@@ -46,11 +46,12 @@ struct ComputeValidation {
   std::vector<std::string> absent;   ///< what was looked for and not there
 };
 
-/// Curve sets shipped under `root`/hardware_profiles/curves, in order of file name. Throws
-/// InputError.
-std::vector<CurveSet> load_curve_sets(const std::string& root);
+/// Curve sets of `given` (files, folders), then those shipped under `root`/hardware_profiles/curves
+/// in order of file name; the first that fits a row predicts it. Throws InputError.
+std::vector<CurveSet> load_curve_sets(const std::string& root,
+                                      const std::vector<std::string>& given = {});
 
-/// `folders` hold SYSTEM/TABLE.FRAMEWORK-VERSION.csv[.gz] or compute/SYSTEM/... below them.
+/// `folders`: sample files (.jsonl), or folders that hold SYSTEM/TABLE.FRAMEWORK-VERSION.csv[.gz] or compute/SYSTEM/... below them.
 ComputeValidation validate_compute(const std::vector<std::string>& folders,
                                    const std::vector<CurveSet>& sets, bool keep_rows);
 

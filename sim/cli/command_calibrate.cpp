@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // moesim calibrate: cost curves of a device from measured kernel tables.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <ostream>
 
 #include "calibrate/device_fit.h"
 #include "calibrate/device_transfer.h"
+#include "calibrate/profile_writer.h"
 #include "sim/base/error.h"
 #include "sim/cli/commands.h"
 #include "sim/input/card_library.h"
@@ -52,7 +55,7 @@ int write_transfer(const CalibrateArguments& arguments, const CommandContext& co
                      "\"" + arguments.transfer_from + "\" is a transfer itself",
                      "a measured set, as " + base.transferred_from);
   }
-  const DeviceProfile& device = cards.device(arguments.device, "--device");
+  const DeviceProfile device = cards.device(arguments.device, "--device");
   const std::string path = (arguments.out == "." ? folder : arguments.out) + "/" + device.id + "." +
                            base.software + ".json";
   CurveTransfer known;
@@ -60,7 +63,7 @@ int write_transfer(const CalibrateArguments& arguments, const CommandContext& co
   if (is_known) {
     known = read_curve_transfer(load_json(path), path);
   }
-  const std::string& base_vendor = cards.device(base.device, "--transfer-from").vendor;
+  const std::string base_vendor = cards.device(base.device, "--transfer-from").vendor;
   const Kinship kinship = arguments.same_chip            ? Kinship::same_chip
                           : device.vendor == base_vendor ? Kinship::other_chip
                                                          : Kinship::other_vendor;
@@ -74,11 +77,14 @@ int write_transfer(const CalibrateArguments& arguments, const CommandContext& co
 
 CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
   const auto arguments = std::make_shared<CalibrateArguments>();
-  app.add_option("inputs", arguments->inputs, "tables, or folders with tables");
+  app.add_option("inputs", arguments->inputs,
+                 "tables, folders with tables, or samples of moesim-kernels (.jsonl)");
   app.add_option("--device", arguments->device, "device profile whose datasheet peaks are used")
       ->required();
-  app.add_option("--out", arguments->out,
-                 "folder for DEVICE.SOFTWARE.json, one file a software stack");
+  app.add_option(
+      "--out", arguments->out,
+      "folder for DEVICE.SOFTWARE.json, one file a software stack; or FILE.json: a device "
+      "profile with what was measured, the curves beside it");
   app.add_option("--source", arguments->source, "who measured: repository, commit, licence");
   app.add_option("--threads", arguments->threads, "worker threads")->check(CLI::Range(1, 64));
   app.add_flag("--keep-good-rows", arguments->keep_good_rows,
@@ -104,15 +110,34 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
     options.progress = [&](const std::string& group, std::size_t done, std::size_t all) {
       context.err << done << '/' << all << ' ' << group << '\n';
     };
+    const auto known = cards.ids(CardKind::device);
+    std::optional<DeviceProfile> profile;
+    if (std::find(known.begin(), known.end(), arguments->device) != known.end()) {
+      profile = cards.device(arguments->device, "--device");
+    }
     const DeviceFit fit =
-        fit_device(arguments->inputs, cards.device(arguments->device, "--device"), options);
+        fit_device(arguments->inputs, arguments->device, profile ? &*profile : nullptr, options);
     for (const Diagnostic& problem : fit.problems) {
       context.err << "left out: " << problem.text() << '\n';
     }
     print_fit(context.out, fit);
-    std::filesystem::create_directories(arguments->out);
+    const bool is_profile = arguments->out.ends_with(".json");
+    const std::filesystem::path folder = is_profile
+                                             ? std::filesystem::path(arguments->out).parent_path()
+                                             : std::filesystem::path(arguments->out);
+    if (!folder.empty()) {
+      std::filesystem::create_directories(folder);
+    }
+    if (is_profile) {
+      const std::string source =
+          arguments->source == "not stated" ? arguments->inputs.front() : arguments->source;
+      const DeviceProfile measured =
+          measured_profile(fit, profile ? &*profile : nullptr, arguments->device, source);
+      write_text_file(arguments->out, write_device_profile(measured).dump() + "\n");
+      context.out << arguments->out << '\n';
+    }
     for (const CurveSet& set : fit.sets) {
-      const std::string path = arguments->out + "/" + set.device + "." + set.software + ".json";
+      const std::string path = (folder / (set.device + "." + set.software + ".json")).string();
       write_text_file(path, set.to_json().dump(-1) + "\n");
       context.out << path << '\n';
     }

@@ -18,6 +18,7 @@ struct ValidateArguments {
   std::vector<std::string> suites;
   std::string format = "text";
   bool rows = false;
+  std::vector<std::string> curves;
 };
 
 /// A cell of 9 characters: a fraction as percent, a number as it is, nothing where there is none.
@@ -59,8 +60,10 @@ void print_text(std::ostream& out, const Json& groups) {
 
 CommandBody define_validate(CLI::App& app, const CommandContext& context) {
   const auto arguments = std::make_shared<ValidateArguments>();
-  app.add_option("--data", arguments->folders,
-                 "folder with measured tables: compute/, routing/, offload/ ... or one of these");
+  app.add_option(
+      "--data", arguments->folders,
+      "folder with measured tables: compute/, routing/, offload/ ... or one of these; or "
+      "samples of moesim-kernels (.jsonl)");
   std::vector<std::string> names;
   std::string doc = "which measurements, once or more often (default: all that --data holds)";
   for (const ValidationSuite& suite : validation_suites()) {
@@ -68,6 +71,8 @@ CommandBody define_validate(CLI::App& app, const CommandContext& context) {
     doc += "\n" + std::string(suite.name) + ": " + std::string(suite.doc);
   }
   app.add_option("--suite", arguments->suites, doc)->check(CLI::IsMember(names));
+  app.add_option("--curves", arguments->curves,
+                 "curve files or folders of `moesim calibrate`, tried before the shipped ones");
   app.add_flag("--rows", arguments->rows, "also every row, predicted or left out with its reason");
   app.add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
@@ -75,7 +80,8 @@ CommandBody define_validate(CLI::App& app, const CommandContext& context) {
     if (arguments->folders.empty()) {
       throw InputError("", "", "no measurements given", "--data DIR, once or more often");
     }
-    const SuiteRequest request = {arguments->folders, context.root, arguments->rows};
+    const SuiteRequest request = {arguments->folders, context.root, arguments->rows,
+                                  arguments->curves};
     Json groups = Json::array();
     Json rows = Json::array();
     Json problems = Json::array();

@@ -92,8 +92,8 @@ Json group_json(std::string_view suite, const GroupErrors& group) {
 
 SuiteAnswer compute_suite(const SuiteRequest& request) {
   SuiteAnswer answer;
-  const ComputeValidation validation =
-      validate_compute(request.folders, load_curve_sets(request.root), request.keep_rows);
+  const ComputeValidation validation = validate_compute(
+      request.folders, load_curve_sets(request.root, request.curves), request.keep_rows);
   const Json json = to_json(validation);
   answer.groups = *json.find("groups");
   if (const Json* rows = json.find("rows")) {

@@ -21,6 +21,7 @@ struct SuiteRequest {
   std::vector<std::string> folders;  ///< of --data, in order
   std::string root;                  ///< of the repository: shipped curves and cards
   bool keep_rows = false;
+  std::vector<std::string> curves = {};  ///< of --curves: sets tried before the shipped ones
 };
 
 struct SuiteAnswer {

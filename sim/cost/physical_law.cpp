@@ -13,10 +13,10 @@ namespace {
 using Values = std::span<const double>;
 
 // Shared names: the first five parameters mean the same in every family.
-constexpr LawParameter kStartup = {"startup_s", "time of an empty op", 5e-6, 5e-7, 2e-4};
-constexpr LawParameter kCompute = {"compute_fraction", "of the peak, at full tiles", 0.7, 0.02, 3};
-constexpr LawParameter kMemory = {"memory_fraction", "of the bandwidth, at full load", 0.8, 0.1,
-                                  1.3};
+constexpr LawParameter kStartup = {"startup_s", "time of an empty op", 5e-6, 1e-8, 1e-3};
+constexpr LawParameter kCompute = {"compute_fraction", "of the peak, at full tiles", 0.7, 1e-3, 3};
+constexpr LawParameter kMemory = {"memory_fraction", "of the bandwidth, at full load", 0.8, 1e-6,
+                                  100};
 constexpr LawParameter kOverlap = {"overlap_loss", "0: arithmetic and memory overlap, 1: they add",
                                    0.3, 1e-3, 1};
 constexpr LawParameter kRamp = {"ramp", "slow-down of memory when blocks are as few as processors",
@@ -88,6 +88,14 @@ constexpr LawParameter kBatched[] = {
     kRamp};
 
 constexpr LawParameter kStream[] = {kStartup, kMemory, kL2Size, kL2Gain};
+
+constexpr LawParameter kRouting[] = {
+    kStartup,
+    kMemory,
+    kL2Size,
+    kL2Gain,
+    {"token_s", "per token, whatever its experts", 1e-9, 1e-13, 1e-3},
+    {"selection_s", "per token and selected expert", 1e-10, 1e-13, 1e-3}};
 
 double padded_to(double x, double tile) { return std::ceil(x / tile) * tile; }
 
@@ -261,7 +269,8 @@ double law(const ElementwiseOp& op, const DevicePeaks& device, double, Values p)
 }
 
 double law(const RoutingOp& op, const DevicePeaks& device, double, Values p) {
-  return stream_law(work_of(Op(op)).bytes.value(), 1.0, device, p);
+  return stream_law(work_of(Op(op)).bytes.value(), 1.0, device, p) + p[4] * op.tokens +
+         p[5] * op.tokens * op.top_k;
 }
 
 }  // namespace
@@ -297,8 +306,9 @@ std::span<const LawParameter> law_parameters(OpFamily family) {
     case OpFamily::batched_gemm:
       return kBatched;
     case OpFamily::elementwise:
-    case OpFamily::routing:
       return kStream;
+    case OpFamily::routing:
+      return kRouting;
   }
   return kStream;
 }
