@@ -7,15 +7,18 @@
 #include <cstdlib>
 
 #include "sim/base/json.h"
+#include "sim/input/bench_result.h"
 #include "sim/input/card_library.h"
 #include "sim/input/cluster_profile.h"
 #include "sim/input/hardware_profile.h"
 #include "sim/input/hf_config.h"
+#include "sim/input/launch_line.h"
 #include "sim/input/measurement_tables.h"
 #include "sim/input/model_card.h"
 #include "sim/input/scenario.h"
 #include "sim/input/serving_measurements.h"
 #include "sim/input/trace_file.h"
+#include "sim/input/yaml_text.h"
 #include "sim/moe/placement_format.h"
 
 namespace moesim::fuzz {
@@ -133,6 +136,26 @@ void serving_rows_text(std::string_view text) {
   problems.throw_if_any();
 }
 
+std::string whole(const std::string& path) { return read_text_file(path, 1u << 24); }
+
+void launch_file(const std::string& path) { import_launch(whole(path), path, cards()); }
+
+void launch_text(std::string_view text) {
+  looks_like_launch(text);
+  import_launch(text, kText, cards());
+}
+
+void bench_file(const std::string& path) { import_bench_result(whole(path), path); }
+
+void bench_text(std::string_view text) {
+  looks_like_bench_result(text);
+  serving_measurements_csv(import_bench_result(text, kText).rows);
+}
+
+void yaml_file(const std::string& path) { parse_yaml(whole(path), path); }
+
+void yaml_text(std::string_view text) { parse_yaml(text, kText); }
+
 void hf_config_file(const std::string& path) { import_hf_config(load_json(path), path, "model"); }
 
 void hf_config_text(std::string_view text) {
@@ -169,6 +192,9 @@ const std::vector<Parser>& parsers() {
       {"table", "tests/data/table_sample/h100_sxm/gemm.trtllm-1.0.0.csv", table_file, table_text},
       {"serving_rows", "tests/data/serving_measurements_sample.csv", serving_rows_file,
        serving_rows_text},
+      {"launch", "tests/data/launch_sample.sh", launch_file, launch_text},
+      {"bench_result", "tests/data/bench_result_sample.json", bench_file, bench_text},
+      {"yaml", "tests/data/yaml_sample.yaml", yaml_file, yaml_text},
       {"hf_config", "tests/data/hf_configs/deepseek_v3.json", hf_config_file, hf_config_text},
       {"placement_request", "tests/data/placement_request_sample.json",
        [](const std::string& path) { load_placement_request(path); }, placement_request_text},

@@ -1,0 +1,1 @@
+vllm serve acme/Nobody-7B --tensor-parallel-size 2
