@@ -192,7 +192,7 @@ const std::vector<Parser>& parsers() {
       {"table", "tests/data/table_sample/h100_sxm/gemm.trtllm-1.0.0.csv", table_file, table_text},
       {"serving_rows", "tests/data/serving_measurements_sample.csv", serving_rows_file,
        serving_rows_text},
-      {"launch", "tests/data/launch_sample.sh", launch_file, launch_text},
+      {"launch", "tests/data/launch_sample.txt", launch_file, launch_text},
       {"bench_result", "tests/data/bench_result_sample.json", bench_file, bench_text},
       {"yaml", "tests/data/yaml_sample.yaml", yaml_file, yaml_text},
       {"hf_config", "tests/data/hf_configs/deepseek_v3.json", hf_config_file, hf_config_text},
