@@ -227,7 +227,15 @@ void check_model(const ScenarioSpec& spec, const ModelCard& model, const Paralle
       break;
     }
   }
+  if (spec.capacity.overflow == Overflow::drop && !spec.capacity.factor) {
+    diagnostics.add(file, "/capacity/factor", "is missing",
+                    "dropping needs a capacity factor, for example 1.25");
+  }
   const WorkloadSpec& workload = spec.workload;
+  if (workload.kind == WorkloadKind::serving) {
+    check_serving(spec, model, file, diagnostics);
+    return;
+  }
   const double longest = workload.phase == Phase::decode
                              ? workload.context_tokens
                              : workload.prompt_tokens + workload.cached_prompt_tokens;
@@ -242,10 +250,33 @@ void check_model(const ScenarioSpec& spec, const ModelCard& model, const Paralle
     diagnostics.add(file, "/workload/prefills_per_gpu", "a mixed step needs prompts",
                     "allowed: a number > 0");
   }
-  if (spec.capacity.overflow == Overflow::drop && !spec.capacity.factor) {
-    diagnostics.add(file, "/capacity/factor", "is missing",
-                    "dropping needs a capacity factor, for example 1.25");
+}
+
+/// The ways of one prefill instance, by the rules of the scenario's own.
+ParallelWays resolve_prefill_pool(const ScenarioSpec& spec, const ModelCard& model,
+                                  std::int64_t gpus_per_node, const std::string& file,
+                                  Diagnostics& diagnostics) {
+  const PrefillPoolSpec& pool = spec.serving.prefill_pool;
+  ScenarioSpec prefill = spec;
+  prefill.parallelism = {.tensor = pool.tensor,
+                         .data = pool.data,
+                         .expert = pool.expert,
+                         .expert_tensor = pool.expert_tensor,
+                         .pipeline = 1};
+  Diagnostics found;
+  const ParallelWays ways = resolve_ways(prefill, model, pool.nodes * gpus_per_node, file, found);
+  if (found.empty()) {
+    check_experts(prefill, model, ways, file, found);
+    check_model(prefill, model, ways, file, found);
   }
+  for (Diagnostic diagnostic : found.list()) {
+    const std::string own = "/parallelism";
+    if (diagnostic.pointer.starts_with(own)) {
+      diagnostic.pointer = "/serving/prefill_pool" + diagnostic.pointer.substr(own.size());
+    }
+    diagnostics.add(std::move(diagnostic));
+  }
+  return ways;
 }
 
 }  // namespace
@@ -342,6 +373,11 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       if (diagnostics.empty()) {
         check_experts(spec, model, scenario.ways, file, diagnostics);
         check_model(spec, model, scenario.ways, file, diagnostics);
+      }
+      if (diagnostics.empty() && spec.workload.kind == WorkloadKind::serving &&
+          spec.serving.prefill_pool.instances > 0) {
+        scenario.prefill_ways =
+            resolve_prefill_pool(spec, model, group.gpus_per_node, file, diagnostics);
       }
     }
   }

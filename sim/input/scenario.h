@@ -20,6 +20,7 @@
 #include "sim/input/card_library.h"
 #include "sim/input/hardware_profile.h"
 #include "sim/input/model_card.h"
+#include "sim/input/serving_spec.h"
 
 namespace moesim {
 
@@ -52,7 +53,7 @@ struct PrecisionSpec {
   NumberFormat combine = NumberFormat::bf16;
 };
 
-enum class WorkloadKind : std::uint8_t { step };
+enum class WorkloadKind : std::uint8_t { step, serving };
 enum class Phase : std::uint8_t { decode, prefill, mixed };
 
 struct WorkloadSpec {
@@ -67,6 +68,28 @@ struct WorkloadSpec {
   double draft_tokens = 0;          ///< decode: speculative tokens verified with each real one
   double acceptance =
       0.85;  ///< chance that a draft token is right, given that those before it were
+
+  // Serving only.
+  ArrivalProcess arrivals = ArrivalProcess::automatic;
+  std::optional<double> concurrency;     ///< closed loop: requests in flight, whole system
+  std::optional<double> requests_per_s;  ///< mean rate, whole system
+  double burst_cv = 1;                   ///< gamma, weibull: of the gaps
+  double rate_amplitude = 0.6;           ///< diurnal
+  double rate_period_s = 86400;          ///< diurnal
+  std::optional<std::int64_t> requests;  ///< simulated; absent: see docs/serving.md
+  std::optional<double> duration_s;      ///< arrivals end then, if `requests` has not ended them
+  std::int64_t warmup_requests = 0;      ///< first arrivals that no figure counts
+  LengthLaw lengths = LengthLaw::fixed;
+  double length_ratio = 0.8;        ///< range: shortest over nominal
+  double prompt_cv = 1;             ///< lognormal
+  double output_cv = 1;             ///< lognormal
+  std::string request_trace;        ///< file, relative to the scenario file
+  double trace_speed = 1;           ///< arrivals of the trace come so many times faster
+  double shared_prefix_tokens = 0;  ///< leading prompt tokens that all requests of a group share
+  std::int64_t prefix_groups = 1;   ///< different shared prefixes, equally likely
+
+  /// `arrivals` with automatic resolved.
+  ArrivalProcess arrival_process() const;
 };
 
 enum class RoutingModel : std::uint8_t { uniform, gumbel, zipf, counts, trace };
@@ -131,6 +154,8 @@ struct ScenarioSpec {
   PlacementConfig placement;
   CommunicationConfig communication;
   RuntimeConfig runtime;
+  ServingConfig serving;
+  SloConfig slo;
   Fidelity fidelity = Fidelity::analytic;
   std::int64_t seed = 1;
 };
@@ -163,6 +188,7 @@ struct Scenario {
   std::shared_ptr<const ClusterProfile> cluster;
   std::shared_ptr<const DeviceProfile> device;
   ParallelWays ways;
+  std::optional<ParallelWays> prefill_ways;  ///< of /serving/prefill_pool, when there is one
   std::vector<std::pair<std::string, std::string>> card_hashes;  ///< card id, hash of its text
 };
 

@@ -6,7 +6,8 @@ namespace moesim {
 
 std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind) {
   static constexpr Choice<WorkloadKind> kChoices[] = {
-      {WorkloadKind::step, "step", "one engine step, in steady state"}};
+      {WorkloadKind::step, "step", "one engine step, in steady state"},
+      {WorkloadKind::serving, "serving", "requests over time, from arrival to last token"}};
   return kChoices;
 }
 
@@ -164,8 +165,87 @@ const Fields<WorkloadSpec>& fields_of(const WorkloadSpec*) {
                {.doc = "chance that a draft token is right, given that those before it were",
                 .unit = "fraction",
                 .min = 0,
-                .max = 1});
+                .max = 1})
+          .add("arrivals", &WorkloadSpec::arrivals, {.doc = "serving: how requests arrive"})
+          .add("concurrency", &WorkloadSpec::concurrency,
+               {.doc = "serving, closed loop: requests in flight, whole system",
+                .min = 1,
+                .max = 1e7})
+          .add("requests_per_s", &WorkloadSpec::requests_per_s,
+               {.doc = "serving: mean arrival rate, whole system",
+                .unit = "1/s",
+                .min = 0,
+                .max = 1e7,
+                .min_exclusive = true})
+          .add("burst_cv", &WorkloadSpec::burst_cv,
+               {.doc = "serving, gamma and weibull: coefficient of variation of the gaps",
+                .min = 0.1,
+                .max = 100})
+          .add("rate_amplitude", &WorkloadSpec::rate_amplitude,
+               {.doc = "serving, diurnal: swing of the rate around its mean",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
+          .add("rate_period_s", &WorkloadSpec::rate_period_s,
+               {.doc = "serving, diurnal: length of one swing",
+                .unit = "s",
+                .min = 0,
+                .max = 1e9,
+                .min_exclusive = true})
+          .add("requests", &WorkloadSpec::requests,
+               {.doc = "serving: requests simulated; absent: 10 x concurrency, all of a trace, "
+                       "those of duration_s, else 1,000",
+                .min = 1,
+                .max = 1e8})
+          .add("duration_s", &WorkloadSpec::duration_s,
+               {.doc = "serving: arrivals end after so long",
+                .unit = "s",
+                .min = 0,
+                .max = 1e9,
+                .min_exclusive = true})
+          .add("warmup_requests", &WorkloadSpec::warmup_requests,
+               {.doc = "serving: first arrivals that no figure counts", .min = 0, .max = 1e8})
+          .add("lengths", &WorkloadSpec::lengths,
+               {.doc = "serving: law of prompt and output lengths"})
+          .add("length_ratio", &WorkloadSpec::length_ratio,
+               {.doc = "serving, range: shortest over nominal length (InferenceX: 0.8)",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
+          .add("prompt_cv", &WorkloadSpec::prompt_cv,
+               {.doc = "serving, lognormal: coefficient of variation of prompts",
+                .min = 0,
+                .max = 100})
+          .add("output_cv", &WorkloadSpec::output_cv,
+               {.doc = "serving, lognormal: coefficient of variation of outputs",
+                .min = 0,
+                .max = 100})
+          .add("request_trace", &WorkloadSpec::request_trace,
+               {.doc = "serving, trace: CSV file with arrival_s, prompt_tokens, output_tokens and "
+                       "perhaps block_hash_ids, plain or gzip, relative to the scenario file"})
+          .add("trace_speed", &WorkloadSpec::trace_speed,
+               {.doc = "serving, trace: arrivals come so many times faster",
+                .min = 0,
+                .max = 1e6,
+                .min_exclusive = true})
+          .add("shared_prefix_tokens", &WorkloadSpec::shared_prefix_tokens,
+               {.doc = "serving: leading prompt tokens that the requests of a group share",
+                .min = 0,
+                .max = 1e8})
+          .add("prefix_groups", &WorkloadSpec::prefix_groups,
+               {.doc = "serving: different shared prefixes, equally likely", .min = 1, .max = 1e6});
   return table;
+}
+
+ArrivalProcess WorkloadSpec::arrival_process() const {
+  if (arrivals != ArrivalProcess::automatic) {
+    return arrivals;
+  }
+  if (concurrency) {
+    return ArrivalProcess::closed;
+  }
+  return !request_trace.empty() && !requests_per_s ? ArrivalProcess::trace
+                                                   : ArrivalProcess::poisson;
 }
 
 const Fields<RoutingConfig>& fields_of(const RoutingConfig*) {
@@ -226,7 +306,7 @@ const Fields<CommunicationConfig>& fields_of(const CommunicationConfig*) {
 
 const Fields<RuntimeConfig>& fields_of(const RuntimeConfig*) {
   static const Fields<RuntimeConfig> table =
-      Fields<RuntimeConfig>("runtime", "the serving engine")
+      Fields<RuntimeConfig>("runtime", "how the GPUs run a step")
           .add("host_overhead_s", &RuntimeConfig::host_overhead_s,
                {.doc = "host time of a step that the GPUs wait for",
                 .unit = "s",
@@ -275,7 +355,9 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("placement", &ScenarioSpec::placement, {.doc = "where experts live"})
           .add("communication", &ScenarioSpec::communication,
                {.doc = "all-to-all kernels and what hides them"})
-          .add("runtime", &ScenarioSpec::runtime, {.doc = "the serving engine"})
+          .add("runtime", &ScenarioSpec::runtime, {.doc = "how the GPUs run a step"})
+          .add("serving", &ScenarioSpec::serving, {.doc = "batching, cache and replicas over time"})
+          .add("slo", &ScenarioSpec::slo, {.doc = "what the operator promises"})
           .add("fidelity", &ScenarioSpec::fidelity, {.doc = "how closely the step is simulated"})
           .add("seed", &ScenarioSpec::seed, {.doc = "of every random stream", .min = 0});
   return table;

@@ -7,81 +7,11 @@
 #include <sstream>
 
 #include "sim/base/quantity_text.h"
+#include "sim/report/serving_text.h"
+#include "sim/report/text_layout.h"
 
 namespace moesim {
 namespace {
-
-constexpr std::size_t kColumns = 100;
-
-std::string padded(std::string text, std::size_t width) {
-  // Bytes above 0x7f that continue a UTF-8 character take no column.
-  const auto columns = static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
-  if (columns < width) {
-    text.append(width - columns, ' ');
-  }
-  return text;
-}
-
-std::string right(const std::string& text, std::size_t width) {
-  return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
-}
-
-/// Breaks at spaces so that no line passes the column limit; continuation lines are indented by
-/// `indent`.
-std::string wrapped(const std::string& text, std::size_t indent) {
-  std::string out;
-  std::size_t column = indent;
-  std::istringstream words(text);
-  std::string word;
-  out.append(indent, ' ');
-  bool first = true;
-  while (words >> word) {
-    if (!first && column + 1 + word.size() > kColumns) {
-      out += '\n';
-      out.append(indent, ' ');
-      column = indent;
-      first = true;
-    }
-    if (!first) {
-      out += ' ';
-      ++column;
-    }
-    out += word;
-    column += word.size();
-    first = false;
-  }
-  return out;
-}
-
-std::string bar(double share, std::size_t width) {
-  std::string text;
-  const auto full = static_cast<std::size_t>(std::floor(share * static_cast<double>(width) + 0.5));
-  for (std::size_t i = 0; i < full; ++i) {
-    text += "\u2588";
-  }
-  return text;
-}
-
-std::string text_at(const Json& scenario, std::string_view pointer) {
-  const Json* value = scenario.at_pointer(pointer);
-  if (value == nullptr) {
-    return "";
-  }
-  return value->is_text()     ? value->as_text()
-         : value->is_number() ? count_text(value->as_number())
-                              : "";
-}
-
-std::string metric_text(const Metric& metric, const std::string& unit) {
-  std::string text = quantity_text(metric.value, unit);
-  if (metric.low && metric.high) {
-    text +=
-        " (" + quantity_text(*metric.low, unit) + " to " + quantity_text(*metric.high, unit) + ")";
-  }
-  return text;
-}
 
 /// The figure that answers the scenario's question: output tokens when decoding, prompt tokens when
 /// reading prompts.
@@ -104,6 +34,10 @@ void write_setting(std::ostream& out, const SimulationResult& result) {
 }
 
 void write_text(std::ostream& out, const SimulationResult& result) {
+  if (text_at(result.scenario, "/workload/kind") == "serving") {
+    write_serving_text(out, result);
+    return;
+  }
   out << result.title << "\n";
   write_setting(out, result);
   out << "\n";

@@ -76,6 +76,21 @@ Json result_json(const SimulationResult& result) {
     breakdown.set(row.kind, row.seconds);
   }
   json.set("breakdown", std::move(breakdown));
+  if (!result.series.empty()) {
+    Json all = Json::object();
+    for (const TimeSeries& series : result.series) {
+      Json entry = Json::object();
+      entry.set("unit", series.unit);
+      entry.set("bucket_s", series.bucket_s);
+      Json values = Json::array();
+      for (const double value : series.values) {
+        values.push_back(value);
+      }
+      entry.set("values", std::move(values));
+      all.set(series.name, std::move(entry));
+    }
+    json.set("time_series", std::move(all));
+  }
   Json alerts = Json::array();
   for (const Alert& alert : result.alerts) {
     Json entry = Json::object();

@@ -66,6 +66,15 @@ struct BreakdownRow {
   double seconds = 0;
 };
 
+/// A quantity over the time of a serving run, in equal buckets from 0.
+struct TimeSeries {
+  std::string name;
+  std::string unit;
+  std::string doc;
+  double bucket_s = 0;
+  std::vector<double> values;  ///< [buckets] means
+};
+
 /// One alternative, evaluated like the answer itself.
 struct WhatIf {
   std::string change;  ///< "/routing/sigma = 1.1"
@@ -85,6 +94,7 @@ struct SimulationResult {
   std::vector<std::pair<std::string, double>> basis_share;  ///< share of the step's time by basis
   std::vector<NamedMetric> metrics;
   std::vector<BreakdownRow> breakdown;
+  std::vector<TimeSeries> series;
   std::vector<Alert> alerts;
   std::vector<std::string> findings;  ///< sentences: what dominates, what to try
   std::vector<WhatIf> what_ifs;

@@ -6,6 +6,7 @@
 
 #include "sim/base/quantity_text.h"
 #include "sim/engine/step_graph.h"
+#include "sim/run/simulate_serving.h"
 #include "sim/run/step_metrics.h"
 #include "sim/run/version.h"
 #include "sim/run/what_if.h"
@@ -76,6 +77,10 @@ SimulationResult simulate_here(const Scenario& scenario, const RunOptions& optio
   result.title = scenario.spec.name.empty() ? scenario.model->name + " on " + scenario.cluster->name
                                             : scenario.spec.name;
   result.card_hashes = scenario.card_hashes;
+  if (scenario.spec.workload.kind == WorkloadKind::serving) {
+    simulate_serving(result, scenario, options);
+    return result;
+  }
 
   const StepCostModel model(scenario, routing_of(scenario));
   const StepBatch batch = batch_of(scenario);

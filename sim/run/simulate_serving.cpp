@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A serving scenario: the run over time, or its steady state, and what it says.
+#include "sim/run/simulate_serving.h"
+
+#include "sim/run/serving_metrics.h"
+
+namespace moesim {
+namespace {
+
+// Rates so far above what can be served in closed form are not simulated: the closed form is good
+// to about a twentieth, so anything nearer is left to the run.
+constexpr double kHopelessLoad = 1.1;
+
+}  // namespace
+
+void simulate_serving(SimulationResult& result, const Scenario& scenario,
+                      const RunOptions& options) {
+  RequestStream stream(scenario);
+  ServingPlan plan = serving_plan(scenario, stream);
+  if (!check_serving_memory(result, plan)) {
+    return;
+  }
+  const SteadyState state = steady_state(scenario, plan, stream);
+  if (scenario.spec.fidelity == Fidelity::analytic) {
+    check_serving_rate(result, scenario, state, 1.0);
+    add_steady_metrics(result, scenario, plan, stream, state);
+    return;
+  }
+  if (!check_serving_rate(result, scenario, state, kHopelessLoad)) {
+    add_steady_metrics(result, scenario, plan, stream, state);
+    return;
+  }
+  bool stopped = false;
+  const ServingRecord record = run_serving(scenario, plan, stream, options.stop, stopped);
+  if (stopped) {
+    throw Stopped();
+  }
+  add_serving_metrics(result, scenario, plan, record);
+  check_backlog(result, scenario, state, record);
+  add_fidelity_gap(result, stream, plan, state);
+}
+
+}  // namespace moesim

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/serving/kv_cache.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sim/serving/batch_scheduler.h"
+
+namespace moesim {
+
+CacheRoom cache_room(const Scenario& scenario, const StepTemplate& step, const EngineRules& rules,
+                     double decode_sequences, double mean_context) {
+  // The largest prompt step sets the activations; the largest decode step the buffers of the
+  // low-latency exchange. Both must fit beside the cache, so the smaller room counts.
+  CacheRoom room;
+  for (const Phase phase : {Phase::prefill, Phase::decode}) {
+    Scenario phased = scenario;
+    phased.spec.workload.phase = phase;
+    StepBatch batch;
+    // One sequence of mean length makes the budget's cache per token that of the workload.
+    batch.decode_sequences = phase == Phase::decode ? std::max(1.0, decode_sequences) : 1;
+    batch.decode_new_tokens = 1 + scenario.spec.workload.draft_tokens;
+    batch.decode_context = std::max(1.0, mean_context);
+    if (phase == Phase::prefill) {
+      batch.prefill_sequences = 1;
+      batch.prefill_new_tokens = std::max(1.0, rules.token_budget - 1);
+    }
+    MemoryBudget memory = memory_budget(phased, step, batch);
+    if (phase == Phase::prefill || memory.kv_cache_tokens < room.tokens) {
+      room.tokens = memory.kv_cache_tokens;
+      room.bytes_per_token = memory.kv_bytes_per_sequence / batch.decode_context;
+      room.memory = std::move(memory);
+    }
+  }
+  if (scenario.spec.serving.kv_cache_tokens) {
+    room.tokens = *scenario.spec.serving.kv_cache_tokens;
+  }
+  room.tokens = std::floor(room.tokens / rules.block_tokens) * rules.block_tokens;
+  // Show the cache as the engine allocates it: all of the room.
+  Bytes others;
+  for (auto& [kind, bytes] : room.memory.kinds) {
+    if (kind == "kv_cache") {
+      bytes = room.bytes_per_token * room.tokens;
+    }
+    others += bytes;
+  }
+  room.memory.total = others;
+  return room;
+}
+
+template <class Visit>
+void PrefixCache::each_block(std::uint32_t row, std::uint32_t group, double prompt,
+                             Visit visit) const {
+  if (source_.trace == nullptr) {
+    if (source_.shared_tokens > 0) {
+      visit(group, std::min(prompt, source_.shared_tokens));
+    }
+    return;
+  }
+  double left = prompt;
+  for (const std::uint32_t id : source_.trace->blocks(row)) {
+    const double tokens = std::min(left, static_cast<double>(kTraceBlockTokens));
+    if (tokens <= 0 || !visit(id, tokens)) {
+      return;
+    }
+    left -= tokens;
+  }
+}
+
+double PrefixCache::leading_hit(std::uint32_t row, std::uint32_t group, double prompt) const {
+  double hit = 0;
+  each_block(row, group, prompt, [&](std::uint32_t id, double tokens) {
+    const bool found = blocks_.count(id) != 0;
+    hit += found ? tokens : 0;
+    return found;
+  });
+  return std::min(hit, prompt - 1);
+}
+
+double PrefixCache::acquire(std::uint32_t request, std::uint32_t row, std::uint32_t group,
+                            double prompt) {
+  const double hit = leading_hit(row, group, prompt);
+  Chain chain;
+  each_block(row, group, prompt, [&](std::uint32_t id, double tokens) {
+    auto [found, is_new] = blocks_.try_emplace(id);
+    Block& block = found->second;
+    if (is_new) {
+      block.tokens = tokens;
+      resident_ += tokens;
+    }
+    if (block.users == 0) {
+      if (!is_new) {
+        unused_.erase(block.unused);
+      }
+      referenced_ += block.tokens;
+    }
+    ++block.users;
+    chain.ids.push_back(id);
+    chain.tokens += block.tokens;
+    return true;
+  });
+  held_[request] = std::move(chain);
+  return hit;
+}
+
+double PrefixCache::held_by(std::uint32_t request) const {
+  const auto found = held_.find(request);
+  return found == held_.end() ? 0 : found->second.tokens;
+}
+
+void PrefixCache::release(std::uint32_t request) {
+  const auto held = held_.find(request);
+  if (held == held_.end()) {
+    return;
+  }
+  for (const std::uint32_t id : held->second.ids) {
+    Block& block = blocks_.at(id);
+    if (--block.users == 0) {
+      referenced_ -= block.tokens;
+      block.unused = unused_.insert(unused_.end(), id);
+    }
+  }
+  held_.erase(held);
+}
+
+void PrefixCache::shrink_to(double tokens) {
+  while (resident_ > tokens && !unused_.empty()) {
+    const auto found = blocks_.find(unused_.front());
+    resident_ -= found->second.tokens;
+    blocks_.erase(found);
+    unused_.pop_front();
+  }
+}
+
+void PrefixCache::clear() {
+  blocks_.clear();
+  unused_.clear();
+  held_.clear();
+  referenced_ = 0;
+  resident_ = 0;
+}
+
+}  // namespace moesim

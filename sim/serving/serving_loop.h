@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A serving run: requests come, are given to replicas, are read and generated, and leave.
+//
+// The loop knows four events: a request arrives, an instance ends a run of steps, a cache has moved
+// from a prefill instance to a decode instance, an instance fails or returns. Each instance plans
+// its own runs (sim/serving/instance.h); an arrival touches one of them. With a prefill pool a
+// request is read there, its first token is out, and its cache crosses the network once a decode
+// replica has kept room for it (back-pressure: until then it occupies the prefill replica).
+#pragma once
+
+#include <functional>
+#include <stop_token>
+
+#include "sim/serving/kv_cache.h"
+#include "sim/serving/request_stream.h"
+#include "sim/serving/serving_record.h"
+#include "sim/serving/step_times.h"
+
+namespace moesim {
+
+/// The scenario's deployment (or its prefill pool), ready to step.
+struct ServingPool {
+  Scenario scenario;  ///< with the pool's layout
+  EngineRules rules;
+  std::unique_ptr<StepTimes> times;
+  CacheRoom room;
+  std::int64_t instances = 0;
+  std::int64_t replicas_per_instance = 1;  ///< that step together
+  std::int64_t independent = 1;            ///< groups of these in one deployment (dense models)
+  double swap_s_per_token = 0;
+  BytesPerSecond transfer_rate;  ///< of one replica's network cards
+  Bytes transfer_bytes_per_token;
+};
+
+struct ServingPlan {
+  ServingPool serving;
+  std::optional<ServingPool> prefill;
+  std::int64_t gpus = 0;
+};
+
+/// Compiles cost models and cache sizes. `stream` tells the lengths.
+ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream);
+
+/// Runs all requests of `stream`. Stops early when asked to (`stopped` is then true).
+ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream,
+                          const std::stop_token& stop, bool& stopped);
+
+}  // namespace moesim

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a serving run needs before its first request: pools, their step times and cache sizes.
+#include <algorithm>
+
+#include "sim/input/model_card_count.h"
+#include "sim/serving/serving_loop.h"
+
+namespace moesim {
+namespace {
+
+bool has_experts(const Scenario& scenario) {
+  return std::any_of(scenario.model->layers.begin(), scenario.model->layers.end(),
+                     [](const LayerClass& layer) { return layer.ffn.kind == FfnKind::moe; });
+}
+
+/// Rate at which one replica's GPUs send to another node, all their network cards together.
+BytesPerSecond network_rate(const Scenario& scenario) {
+  const NodeGroup& node = scenario.cluster->node_groups.front();
+  const double gpus = static_cast<double>(scenario.ways.tensor);
+  if (node.nics.per_node == 0) {
+    return BytesPerSecond(node.host.link_rate.value.value() * gpus);
+  }
+  const double rate =
+      node.nics.achieved ? node.nics.achieved->value.value() : node.nics.rate.value.value();
+  return BytesPerSecond(rate * gpus * static_cast<double>(node.nics.per_node) /
+                        static_cast<double>(node.gpus_per_node));
+}
+
+ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double decode_sequences,
+                      double mean_context) {
+  ServingPool pool;
+  pool.scenario = scenario;
+  pool.rules = engine_rules(scenario);
+  pool.times = std::make_unique<StepTimes>(pool.scenario, pool.rules);
+  pool.room = cache_room(scenario, pool.times->decode_model().step_template(), pool.rules,
+                         decode_sequences, mean_context);
+  pool.instances = instances;
+  (has_experts(scenario) ? pool.replicas_per_instance : pool.independent) = scenario.ways.data;
+  const NodeGroup& node = scenario.cluster->node_groups.front();
+  const double host_rate = node.host.all_copy_rate ? node.host.all_copy_rate->value.value()
+                                                   : node.host.link_rate.value.value();
+  pool.swap_s_per_token = host_rate > 0 ? pool.room.bytes_per_token.value() / host_rate : 0;
+  pool.transfer_rate = network_rate(scenario);
+  const KvCacheSize cache =
+      kv_cache_size(*scenario.model, bytes_per_element(scenario.spec.precision.kv_cache));
+  const double context = std::max(1.0, mean_context);
+  pool.transfer_bytes_per_token = cache.at(context) / context;
+  return pool;
+}
+
+}  // namespace
+
+ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream) {
+  const ServingConfig& config = scenario.spec.serving;
+  const double prompt = stream.mean_prompt();
+  const double output = stream.mean_output();
+  // Sequences that may generate at a time on a replica: the closed loop's share, or the engine's
+  // limit (capped by what graphs are captured for when the load is open).
+  const double replicas = static_cast<double>(scenario.ways.data * config.instances);
+  const EngineRules rules = engine_rules(scenario);
+  double sequences = std::min(rules.max_sequences, 256.0);
+  if (stream.is_closed_loop()) {
+    sequences = std::min(rules.max_sequences,
+                         std::max(1.0, static_cast<double>(stream.concurrency()) / replicas));
+  }
+  ServingPlan plan;
+  plan.serving = make_pool(scenario, config.instances, sequences, prompt + output / 2);
+  plan.gpus = scenario.ways.gpus * config.instances;
+  if (scenario.prefill_ways) {
+    Scenario prefill = scenario;
+    prefill.ways = *scenario.prefill_ways;
+    prefill.spec.nodes = config.prefill_pool.nodes;
+    prefill.spec.parallelism = {.tensor = prefill.ways.tensor,
+                                .data = prefill.ways.data,
+                                .expert = prefill.ways.expert,
+                                .expert_tensor = prefill.ways.expert_tensor,
+                                .pipeline = 1};
+    plan.prefill = make_pool(prefill, config.prefill_pool.instances, 1, prompt);
+    plan.gpus += prefill.ways.gpus * config.prefill_pool.instances;
+  }
+  return plan;
+}
+
+}  // namespace moesim

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Times of the steps of a serving run: the step model evaluated once at the nodes of a grid, and
+// read off between them.
+//
+// A decode step is piecewise affine in the cached context, so one row of nodes (contexts 1.25x
+// apart) a batch size makes it exact up to the bends of the curves; batch sizes are those of the
+// captured graphs, to which a step is padded, and beyond them every size to 64, then 1/16 octave
+// apart. Steps that also read prompts are interpolated over (decode batch, context, prompt tokens,
+// cached tokens). Nodes are evaluated when first asked for.
+//
+// Ranks of one deployment meet at every expert layer: a time has an `own` part (attention, dense
+// layers, head), of which the slowest rank counts, and a `common` part (experts, exchange), which
+// the mean batch sets.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "sim/cost/step_cost.h"
+#include "sim/serving/batch_scheduler.h"
+#include "sim/serving/speculation.h"
+
+namespace moesim {
+
+struct StepTime {
+  double own = 0;
+  double common = 0;
+  double total() const { return own + common; }
+};
+
+/// Seconds of a decode step as a function of the mean context, from where it was asked.
+struct DecodeLine {
+  double seconds = 0;
+  double per_token = 0;  ///< more for each further token of mean context
+  double valid_to = 0;   ///< context at which the next piece begins
+};
+
+/// What one replica does in one step.
+struct StepShape {
+  double decoding = 0;       ///< sequences that generate
+  double context = 0;        ///< of these, mean
+  double prompts = 0;        ///< sequences whose prompt is being read
+  double prompt_tokens = 0;  ///< new tokens of all of them
+  double cached_tokens = 0;  ///< a sequence; keeps sum new * (cached + new / 2) of the step
+
+  static StepShape of(double decoding, double context, const StepPlan& plan);
+};
+
+class StepTimes {
+ public:
+  /// `scenario` must be of kind serving and must outlive this.
+  StepTimes(const Scenario& scenario, const EngineRules& rules);
+
+  /// All ranks alike, or one replica alone: `decoding` > 0 sequences take one step each.
+  DecodeLine decode(double decoding, double context);
+  /// The part that a rank spends on its own when graphs are padded for `longest` sequences.
+  DecodeLine decode_own(double decoding, double context, double longest);
+  /// The part that all ranks spend together, for their mean batch.
+  DecodeLine decode_common(double decoding, double context);
+  /// A step that reads prompts.
+  StepTime mixed(const StepShape& shape);
+
+  /// What a step is made of, without host time of the engine.
+  StepCost cost(const StepShape& shape) const;
+  const StepCostModel& decode_model() const { return *decode_; }
+  const StepCostModel& prompt_model() const { return *prompt_; }
+  const Speculation& speculation() const { return speculation_; }
+  std::int64_t evaluations() const { return evaluations_; }
+
+ private:
+  struct Row {
+    double batch = 0;
+    bool captured = false;
+    std::vector<StepTime> nodes;  ///< own < 0: not evaluated yet
+  };
+  const StepTime& decode_node(Row& row, std::size_t node);
+  Row& row_for(double decoding);
+  StepTime evaluate(const StepBatch& batch, bool captured);
+  double draft_seconds(const StepCostModel& model, const StepBatch& batch) const;
+  OverlapRule overlap_for(const StepCostModel& model, double tokens) const;
+
+  const EngineRules rules_;
+  Speculation speculation_;
+  std::unique_ptr<const StepCostModel> decode_;
+  std::unique_ptr<const StepCostModel> prompt_;
+  std::vector<Row> rows_;  ///< by batch, ascending
+  std::unordered_map<std::uint64_t, StepTime> mixed_;
+  double num_layers_ = 1;
+  double eager_floor_s_ = 0;  ///< host time of launching every kernel of a step one by one
+  double two_batch_min_tokens_ = 0;
+  std::int64_t evaluations_ = 0;
+};
+
+}  // namespace moesim
