@@ -6,6 +6,16 @@
 
 namespace moesim {
 
+namespace {
+
+ExchangeKernel kernel_for(DispatchKernel dispatch, Phase phase) {
+  const bool is_low_latency = dispatch == DispatchKernel::low_latency ||
+                              (dispatch == DispatchKernel::automatic && phase == Phase::decode);
+  return is_low_latency ? ExchangeKernel::low_latency : ExchangeKernel::normal;
+}
+
+}  // namespace
+
 /// Seconds of a run of ops on one stream, by what they were for.
 struct StepCostModel::Part {
   double seconds = 0;
@@ -45,19 +55,12 @@ StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routin
                  ? scenario.spec.capacity.factor.value_or(0)
                  : 0),
       overlap_(scenario.spec.communication.overlap),
-      host_overhead_s_(scenario.spec.runtime.host_overhead_s) {
-  const bool is_decode = scenario.spec.workload.phase == Phase::decode;
-  switch (scenario.spec.communication.dispatch) {
-    case DispatchKernel::automatic:
-      kernel_ = is_decode ? ExchangeKernel::low_latency : ExchangeKernel::normal;
-      break;
-    case DispatchKernel::low_latency:
-      kernel_ = ExchangeKernel::low_latency;
-      break;
-    case DispatchKernel::normal:
-      kernel_ = ExchangeKernel::normal;
-      break;
-  }
+      dispatch_(scenario.spec.communication.dispatch),
+      kernel_(kernel_for(dispatch_, scenario.spec.workload.phase)),
+      host_overhead_s_(scenario.spec.runtime.host_overhead_s) {}
+
+StepCostModel::StepCostModel(const StepCostModel& other, Phase phase) : StepCostModel(other) {
+  kernel_ = kernel_for(dispatch_, phase);
 }
 
 StepCostModel::Part StepCostModel::evaluate_ops(const std::vector<TemplateOp>& ops,

@@ -35,6 +35,9 @@ struct StepCost {
 class StepCostModel {
  public:
   explicit StepCostModel(const Scenario& scenario, const RoutingSpec& routing);
+  /// The same deployment in steps of another phase: loads are shared, automatic exchange kernels
+  /// are those of the phase.
+  StepCostModel(const StepCostModel& other, Phase phase);
 
   /// Expected time of a step in which every replica works on `batch`.
   StepCost evaluate(const StepBatch& batch) const { return evaluate(batch, overlap_); }
@@ -61,6 +64,7 @@ class StepCostModel {
   CollectiveModel collectives_;
   LoadView loads_;
   OverlapRule overlap_;
+  DispatchKernel dispatch_;
   ExchangeKernel kernel_;
   double host_overhead_s_ = 0;
 };

@@ -60,6 +60,7 @@ double Instance::plan_prompt_step() {
   double pairs = 0;
   double slowest = 0;
   double sum = 0;
+  double working = 0;
   for (std::size_t rank = 0; rank < replicas_.size(); ++rank) {
     const Replica& replica = replicas_[rank];
     const StepPlan& plan = plans_[rank];
@@ -72,6 +73,7 @@ double Instance::plan_prompt_step() {
                          : times_.decode_own(shape.decoding, shape.context, shape.decoding).seconds;
     slowest = std::max(slowest, own);
     sum += own;
+    working += 1;
     mean.decoding += shape.decoding / ranks;
     contexts += shape.decoding / ranks * shape.context;
     mean.prompts += shape.prompts / ranks;
@@ -82,7 +84,7 @@ double Instance::plan_prompt_step() {
   mean.prompts = std::max(1.0, mean.prompts);
   mean.cached_tokens =
       std::max(0.0, pairs / mean.prompt_tokens - mean.prompt_tokens / mean.prompts / 2);
-  imbalance_ = sum > 0 ? slowest * ranks / sum - 1 : 0;
+  imbalance_ = sum > 0 ? slowest * working / sum - 1 : 0;
   return slowest + times_.mixed(mean).common;
 }
 
@@ -115,6 +117,7 @@ void Instance::plan_decode_run() {
   // The slowest rank now; another one may overtake it.
   std::size_t top = 0;
   double sum = 0;
+  double working = 0;
   double top_valid = 0;
   bool found = false;
   for (std::size_t rank = 0; rank < replicas_.size(); ++rank) {
@@ -126,6 +129,7 @@ void Instance::plan_decode_run() {
     const DecodeLine line = times_.decode_own(replica.decoding(), replica.mean_context(), longest);
     lines_[rank] = {line.seconds, line.per_token * tau};
     sum += line.seconds;
+    working += 1;
     if (!found || line.seconds > lines_[top].seconds ||
         (line.seconds == lines_[top].seconds && lines_[rank].growth > lines_[top].growth)) {
       top = rank;
@@ -147,7 +151,7 @@ void Instance::plan_decode_run() {
   steps_ = std::max<std::int64_t>(1, static_cast<std::int64_t>(steps));
   first_s_ = lines_[top].seconds + common.seconds;
   growth_s_ = lines_[top].growth + common.per_token * tau;
-  imbalance_ = sum > 0 ? lines_[top].seconds * ranks / sum - 1 : 0;
+  imbalance_ = sum > 0 ? lines_[top].seconds * working / sum - 1 : 0;
 }
 
 bool Instance::cut(double now) {

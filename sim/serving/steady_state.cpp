@@ -16,6 +16,7 @@ struct StepMix {
   double prompt_step_s = 0;  ///< of a step that reads prompts
   double chunks = 1;         ///< of a prompt
   double prompt_share = 0;   ///< of busy time
+  double most_rate = 1e300;  ///< prompts a second when every step reads all it may
 };
 
 class Solver {
@@ -39,7 +40,7 @@ class Solver {
     limit_batch();
   }
 
-  /// Mean step of a replica alone or of ranks in step.
+  /// Mean step of a replica alone or of ranks in step, at a batch of about n.
   double decode_s(double n) {
     const double batch = std::max(n, 1e-6);
     if (ranks_ == 1) {
@@ -56,6 +57,23 @@ class Solver {
     const double low = std::max(1.0, std::floor(n));
     const double share = n > low ? n - low : 0.0;
     return share > 0 ? (1 - share) * time(low) + share * time(low + 1) : time(low);
+  }
+
+  /// The step that a newcomer sees among a Poisson number of others, mean `others`.
+  double decode_among(double others) {
+    if (others > 200) {
+      return decode_s(1 + others);
+    }
+    double sum = 0;
+    double chance = portable_exp(-others);
+    double total = 0;
+    const int most = static_cast<int>(others + 8 * std::sqrt(others) + 8);
+    for (int k = 0; k <= most; ++k) {
+      sum += chance * decode_s(1 + k);
+      total += chance;
+      chance *= others / (k + 1);
+    }
+    return sum / total;
   }
 
   /// A step that reads `chunks` chunks of `tokens` on the busiest replica, `mean` on the mean one.
@@ -75,9 +93,10 @@ class Solver {
     return times_.mixed(shape).own + times_.mixed(average).common;
   }
 
+  /// `n` sequences generate; in an open loop these are the one that looks and n - 1 others.
   StepMix mix(double n, double x) {
     StepMix mix;
-    const double decode = decode_s(n);
+    const double decode = others_only_ || ranks_ > 1 ? decode_s(n) : decode_among(n - 1);
     mix.step_s = decode;
     if (!reads_here_) {
       return mix;
@@ -86,9 +105,10 @@ class Solver {
     const double verified = n * (1 + times_.speculation().drafts);
     const double room = std::max(1.0, rules.token_budget - (rules.mixes ? verified : 0.0));
     const double fresh = prompt_ - cached_;
-    mix.chunks = rules.chunks ? std::max(1.0, std::ceil(fresh / room)) : 1.0;
+    // The last chunk of a prompt shares its step with the first of the next.
+    mix.chunks = rules.chunks ? std::max(1.0, fresh / room) : 1.0;
     const double tokens = fresh / mix.chunks;
-    const double before = cached_ + tokens * (mix.chunks - 1) / 2;
+    const double before = cached_ + (fresh - tokens) / 2;
     // Equal lengths in a closed loop end together, so their successors are read together.
     const double together =
         workload_.lengths == LengthLaw::fixed && workload_.concurrency && mix.chunks == 1
@@ -122,6 +142,7 @@ class Solver {
       }
       mix.step_s = (mix.step_s + next) / 2;
     }
+    mix.most_rate = room / fresh / mix.step_s;
     return mix;
   }
 
@@ -133,7 +154,7 @@ class Solver {
       mix_out = mix(decoding, x);
       const double reading = mix_out.chunks * mix_out.prompt_step_s;
       const double generating = (output_ - 1) * mix_out.step_s / tau_;
-      const double next = n / std::max(1e-12, reading + generating);
+      const double next = std::min(mix_out.most_rate, n / std::max(1e-12, reading + generating));
       x = (x + next) / 2;
       decoding = (decoding + std::min(n, x * generating)) / 2;
     }
@@ -165,16 +186,28 @@ class Solver {
     return static_cast<double>(plan_.prefill->instances * plan_.prefill->independent *
                                plan_.prefill->replicas_per_instance);
   }
-  /// Time in which a prefill replica reads one prompt.
-  double prefill_s() {
-    const EngineRules& rules = plan_.prefill->rules;
+  /// A step of the prefill pool that reads `prompts` on the busiest replica, `mean` on the mean
+  /// one, and how many steps a prompt takes.
+  double prefill_step_s(double prompts, double mean) {
     const double fresh = prompt_ - cached_;
-    const double chunks = rules.chunks ? std::max(1.0, std::ceil(fresh / rules.token_budget)) : 1;
     StepShape shape;
-    shape.prompts = 1;
-    shape.prompt_tokens = fresh / chunks;
-    shape.cached_tokens = cached_ + shape.prompt_tokens * (chunks - 1) / 2;
-    return chunks * plan_.prefill->times->mixed(shape).total();
+    shape.prompts = std::max(1.0, prompts);
+    shape.prompt_tokens = std::max(1.0, prompts) * std::min(fresh, prefill_budget());
+    shape.cached_tokens = cached_ + (fresh - std::min(fresh, prefill_budget())) / 2;
+    if (plan_.prefill->replicas_per_instance == 1) {
+      return plan_.prefill->times->mixed(shape).total();
+    }
+    StepShape average = shape;
+    average.prompts = std::max(1.0, mean);
+    average.prompt_tokens = std::max(1.0, mean * std::min(fresh, prefill_budget()));
+    return plan_.prefill->times->mixed(shape).own + plan_.prefill->times->mixed(average).common;
+  }
+  double prefill_budget() const { return plan_.prefill->rules.token_budget; }
+  double prefill_chunks() const { return std::max(1.0, (prompt_ - cached_) / prefill_budget()); }
+  /// Seconds a prompt and replica when all steps are full.
+  double prefill_s() {
+    const double most = std::max(1.0, std::floor(prefill_budget() / (prompt_ - cached_)));
+    return prefill_chunks() * prefill_step_s(most, most) / most;
   }
   double transfer_s() {
     return prompt_ * plan_.prefill->transfer_bytes_per_token.value() /
@@ -209,7 +242,10 @@ void solve_closed(Solver& solver, double in_flight, double requests, SteadyState
   state.tpot_s = mix.step_s / solver.tau_;
   const double turn = reading + further * state.tpot_s;  // a slot's time for one request
   state.steady_requests_per_s = x * solver.replicas_;
-  state.queueing_s = (n_all - n) / std::max(1e-12, x);
+  // Who has no slot waits for all before him: always as many in a closed loop, fewer and fewer when
+  // all came at once.
+  const double ahead = in_flight < requests ? n_all - n : (n_all - n) / 2;
+  state.queueing_s = ahead / std::max(1e-12, x);
   // First wave: all slots ask at once and are read as fast as steps allow.
   double first_wave = 0;
   double first_step = 0;
@@ -263,6 +299,56 @@ void solve_closed(Solver& solver, double in_flight, double requests, SteadyState
   state.busy = 1;
 }
 
+/// All requests at once and few enough to run together: prompts fill S steps, sequences generate
+/// beside them and finish in plain decode steps.
+void solve_one_wave(Solver& solver, double requests, SteadyState& state) {
+  const double n = requests / solver.replicas_;
+  const double further = solver.output_ - 1;
+  const double fresh = solver.prompt_ - solver.cached_;
+  const EngineRules& rules = solver.pool_.rules;
+  double reading = 1;  // S
+  double step = 0;
+  double generating = 0;
+  for (int i = 0; i < kIterations; ++i) {
+    const double room = std::max(1.0, rules.token_budget - (rules.mixes ? generating : 0.0));
+    const double per_step = std::min(n, room / fresh);
+    reading = n / per_step;
+    // Mean number that generate while prompts are read: each does so for `further` steps.
+    const double steps = further / solver.tau_;
+    generating = !rules.mixes      ? 0.0
+                 : reading > steps ? per_step * steps * (1 - steps / (2 * reading))
+                                   : n / 2;
+    const double chunks = std::max(1.0, per_step);
+    const double tokens = std::min(fresh, room);
+    step =
+        solver.mixed_s(generating, chunks, tokens, solver.cached_ + (fresh - tokens) / 2, chunks);
+  }
+  const double steps = further / solver.tau_;
+  // Share of a sequence's steps that also read prompts.
+  const double beside = !rules.mixes      ? 0.0
+                        : reading > steps ? 1 - steps / (2 * reading)
+                                          : reading / (2 * std::max(1.0, steps));
+  const double left = std::min(n, rules.mixes ? n / reading * steps : n);
+  double tail = 0;  // mean decode step after the last prompt
+  for (const double part : {0.125, 0.375, 0.625, 0.875}) {
+    const double batch = reading > steps || rules.mixes ? left * part : left;
+    tail += 0.25 * solver.decode_s(std::max(1.0, reading > steps ? batch : left));
+  }
+  state.step_s = beside * step + (1 - beside) * tail;
+  state.tpot_s = state.step_s / solver.tau_;
+  if (!rules.mixes) {
+    state.tpot_s += further > 0 ? reading * step / 2 / further : 0;  // decode waits for prompts
+  }
+  state.ttft_s = (reading + 1) / 2 * step;
+  state.queueing_s = (reading - 1) / 2 * step;
+  state.latency_s = state.ttft_s + further * state.tpot_s;
+  state.requests_per_s = requests / (reading * step + steps * tail);
+  state.steady_requests_per_s = state.requests_per_s;
+  state.decode_batch = n * further * state.tpot_s * state.requests_per_s / requests;
+  state.prompt_step_share = reading * step / (reading * step + steps * tail);
+  state.busy = 1;
+}
+
 /// Steady state of one Poisson rate.
 void solve_open(Solver& solver, double rate, SteadyState& state) {
   const double x = rate / solver.replicas_;
@@ -276,10 +362,10 @@ void solve_open(Solver& solver, double rate, SteadyState& state) {
   }
   state.tpot_s = further > 0 ? mix.step_s / solver.tau_ : 0;
   state.step_s = mix.step_s;
-  state.decode_batch = n;
   // The share of time in which a group of ranks steps: it is idle when nobody is in it.
   const double in_group = (n + x * mix.chunks * mix.prompt_step_s) * solver.ranks_;
-  state.busy = 1 - std::exp(-in_group);
+  state.busy = 1 - portable_exp(-in_group);
+  state.decode_batch = n / std::max(1e-9, state.busy);  // while it steps
   state.prompt_step_share = mix.prompt_share;
   if (solver.reads_here_) {
     // A newcomer waits for the rest of the step in progress; prompts queue behind each other.
@@ -289,13 +375,22 @@ void solve_open(Solver& solver, double rate, SteadyState& state) {
     state.queueing_s = rest + x * service * service / (2 * (1 - load));
     state.ttft_s = state.queueing_s + service;
   } else {
-    const double service = solver.prefill_s();
-    const double servers = solver.prefill_replicas();
-    const double load = std::min(0.999, rate * service / servers);
-    // M/D/m after Sakasegawa's approximation, halved for constant service.
-    state.queueing_s =
-        service / 2 * std::pow(load, std::sqrt(2 * (servers + 1)) - 1) / (servers * (1 - load));
-    state.ttft_s = state.queueing_s + service;
+    // Bulk service: what arrives during a step is read in the next one. `prompts` a replica and
+    // step are as many as come in its time.
+    const double per_replica = rate / solver.prefill_replicas();
+    const double in_step = static_cast<double>(solver.plan_.prefill->replicas_per_instance);
+    double step = solver.prefill_step_s(1, 0);
+    double prompts = 0;
+    for (int i = 0; i < kIterations; ++i) {
+      prompts = per_replica * step / solver.prefill_chunks();
+      // Balancing keeps every replica within one request of the mean.
+      const double busiest = in_step > 1 ? prompts + std::min(1.0, prompts) : prompts;
+      step = (step + solver.prefill_step_s(std::max(1.0, busiest), prompts)) / 2;
+    }
+    const double busy = 1 - portable_exp(-prompts * in_step);
+    const double load = std::min(0.999, per_replica * solver.prefill_s());
+    state.queueing_s = busy * step / 2 + prompts * step * load / (2 * in_step * (1 - load));
+    state.ttft_s = state.queueing_s + solver.prefill_chunks() * step;
     // The cache travels and joins at the next step.
     state.tpot_s += further > 0 ? (solver.transfer_s() + mix.step_s / 2) / further : 0;
   }
@@ -323,7 +418,14 @@ SteadyState steady_state(const Scenario& scenario, ServingPlan& plan, const Requ
   if (process == ArrivalProcess::closed || process == ArrivalProcess::offline) {
     const double in_flight =
         process == ArrivalProcess::closed ? static_cast<double>(stream.concurrency()) : requests;
-    solve_closed(solver, std::min(in_flight, requests), requests, state);
+    const double rate = state.capacity_per_s / solver.replicas_;
+    const bool is_one_wave = in_flight >= requests && solver.reads_here_;
+    if (is_one_wave &&
+        (requests / solver.replicas_ <= solver.most_ || rate > 0.98 * mix.most_rate)) {
+      solve_one_wave(solver, requests, state);  // slots are not what limits
+    } else {
+      solve_closed(solver, std::min(in_flight, requests), requests, state);
+    }
     return state;
   }
   const double rate = stream.mean_rate().value_or(1);

@@ -129,9 +129,9 @@ StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules)
       speculation_(
           Speculation::of(scenario.spec.workload.draft_tokens, scenario.spec.workload.acceptance)),
       two_batch_min_tokens_(scenario.spec.serving.two_batch_min_tokens) {
-  const RoutingSpec routing = routing_of(scenario);
-  decode_ = std::make_unique<const StepCostModel>(in_phase(scenario, Phase::decode), routing);
-  prompt_ = std::make_unique<const StepCostModel>(in_phase(scenario, Phase::prefill), routing);
+  decode_ = std::make_unique<const StepCostModel>(in_phase(scenario, Phase::decode),
+                                                  routing_of(scenario));
+  prompt_ = std::make_unique<const StepCostModel>(*decode_, Phase::prefill);
   num_layers_ = 0;
   for (const LayerTemplate& layer : decode_->step_template().layers) {
     num_layers_ += static_cast<double>(layer.count);

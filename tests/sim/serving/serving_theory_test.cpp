@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
+#include <vector>
 
+#include "sim/run/simulate.h"
 #include "tests/sim/serving/serving_fixtures.h"
 
 namespace moesim {
@@ -109,6 +112,75 @@ TEST(QueueingTheory, AClosedLoopKeepsItsIdentity) {
     end = std::max(end, request.finish_s);
   }
   EXPECT_NEAR(800 * 100 / end / (16 * 100 / (ttft + tpot * 99)), 1, 0.01);
+}
+
+class ShippedServing : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ShippedServing, ClosedFormAndRunAgree) {
+  // Shipped scenarios have no contention between flows, jitter or faults. TTFT of a prefill pool at
+  // 70% load is a bulk queue with balanced arrivals, which the closed form only bounds: 15%.
+  const auto mean_of = [](const SimulationResult& result, const std::string& name) {
+    const NamedMetric* named = result.find(name);
+    return std::holds_alternative<Metric>(named->value)
+               ? std::get<Metric>(named->value).value
+               : std::get<Distribution>(named->value).mean.value;
+  };
+  const SimulationResult event = simulate(testing::shipped(GetParam()));
+  const SimulationResult closed = simulate(
+      testing::shipped(GetParam(), [](ScenarioSpec& spec) { spec.fidelity = Fidelity::analytic; }));
+  EXPECT_TRUE(event.feasibility.ok);
+  EXPECT_TRUE(closed.feasibility.ok);
+  for (const auto& [name, tolerance] :
+       {std::pair<const char*, double>{"output_tokens_per_s_per_gpu", 0.05},
+        {"tpot_s", 0.05},
+        {"latency_s", 0.05},
+        {"ttft_s", 0.15}}) {
+    EXPECT_NEAR(mean_of(closed, name) / mean_of(event, name), 1, tolerance) << name;
+  }
+}
+
+std::vector<std::string> serving_scenarios() {
+  std::vector<std::string> names;
+  for (const std::string& name : testing::cards().ids(CardKind::scenario)) {
+    if (testing::shipped(name).spec.workload.kind == WorkloadKind::serving) {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenarios, ShippedServing, ::testing::ValuesIn(serving_scenarios()));
+
+TEST(SteadyState, LoadsThatNothingKeepsUpWithAreExplained) {
+  for (const Fidelity fidelity : {Fidelity::analytic, Fidelity::event}) {
+    const SimulationResult result = simulate(testing::dense([&](ScenarioSpec& spec) {
+      spec.fidelity = fidelity;
+      spec.workload.requests_per_s = 4000;
+      spec.workload.requests = 100000000;
+    }));
+    EXPECT_FALSE(result.feasibility.ok);
+    ASSERT_EQ(result.feasibility.reasons.size(), 2u);
+    EXPECT_NE(result.feasibility.reasons[0].find("the queue grows without bound: 4000"),
+              std::string::npos)
+        << result.feasibility.reasons[0];
+    EXPECT_NE(result.feasibility.reasons[1].find("/serving/instances"), std::string::npos);
+  }
+}
+
+TEST(SteadyState, TheCapacityIsWhereTheRunsQueueBeginsToGrow) {
+  const auto at = [](double share) {
+    const Scenario probe = testing::dense([](ScenarioSpec& spec) {
+      spec.workload.requests_per_s = 1;
+      spec.fidelity = Fidelity::analytic;
+    });
+    const double capacity = simulate(probe).metric("capacity_requests_per_s").value;
+    return simulate(testing::dense([&](ScenarioSpec& spec) {
+      spec.workload.requests_per_s = share * capacity;
+      spec.workload.requests = 20000;
+    }));
+  };
+  EXPECT_TRUE(at(0.9).feasibility.ok);
+  EXPECT_FALSE(at(1.08).feasibility.ok);
 }
 
 }  // namespace
