@@ -276,8 +276,8 @@ void add_serving_metrics(SimulationResult& result, const Scenario& scenario,
         count_text(refused) + " of " + count_text(static_cast<double>(record.requests.size())) +
         " requests can never be served: the cache of a replica holds " +
         count_text(plan.serving.room.tokens) + " tokens, a step " +
-        count_text(plan.serving.rules.token_budget) +
-        (plan.serving.rules.chunks ? "" : " (and prompts are not chunked)") +
+        count_text(plan.serving.rules->token_budget) +
+        (plan.serving.rules->chunks ? "" : " (and prompts are not chunked)") +
         "; the longest request has " + count_text(longest->prompt) + " prompt and " +
         count_text(longest->output) +
         " output tokens: use more or larger GPUs, /precision/kv_cache fp8, or "

@@ -2,6 +2,7 @@
 // A serving scenario: the run over time, or its steady state, and what it says.
 #include "sim/run/simulate_serving.h"
 
+#include "sim/base/error.h"
 #include "sim/run/serving_metrics.h"
 
 namespace moesim {
@@ -15,6 +16,10 @@ constexpr double kHopelessLoad = 1.1;
 
 void simulate_serving(SimulationResult& result, const Scenario& scenario,
                       const RunOptions& options) {
+  if (options.timeline != nullptr) {
+    throw InputError(scenario.file, "/workload/kind", "a serving run records no timeline",
+                     "leave the trace out, or ask for one step (kind step)");
+  }
   RequestStream stream(scenario);
   ServingPlan plan = serving_plan(scenario, stream);
   if (!check_serving_memory(result, plan)) {
@@ -24,6 +29,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   if (scenario.spec.fidelity == Fidelity::analytic) {
     check_serving_rate(result, scenario, state, 1.0);
     add_steady_metrics(result, scenario, plan, stream, state);
+    add_serving_findings(result, state);
     return;
   }
   if (!check_serving_rate(result, scenario, state, kHopelessLoad)) {
@@ -37,6 +43,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   }
   add_serving_metrics(result, scenario, plan, record);
   check_backlog(result, scenario, state, record);
+  add_serving_findings(result, state);
   add_fidelity_gap(result, stream, plan, state);
 }
 

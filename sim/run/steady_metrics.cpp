@@ -76,6 +76,43 @@ void add_steady_metrics(SimulationResult& result, const Scenario& scenario, cons
       "closed form: means only, quantiles repeat them; --fidelity event simulates every request");
 }
 
+void add_serving_findings(SimulationResult& result, const SteadyState& state) {
+  double total = 0;
+  const BreakdownRow* largest = nullptr;
+  for (const BreakdownRow& row : result.breakdown) {
+    total += row.seconds;
+    largest = largest == nullptr || row.seconds > largest->seconds ? &row : largest;
+  }
+  const auto percent = [](double share) { return plain_number_text(share * 100, 2) + "%"; };
+  if (largest != nullptr && total > 0) {
+    result.findings.push_back("most of a typical step goes into " + largest->kind + ": " +
+                              percent(largest->seconds / total) + " (" + largest->doc + ")");
+  }
+  if (const NamedMetric* prompts = result.find("prompt_step_fraction")) {
+    const double share = std::get<Metric>(prompts->value).value;
+    if (share > 0.02) {
+      result.findings.push_back("steps that read prompts take " + percent(share) +
+                                " of busy time; sequences that generate wait in them");
+    }
+  }
+  std::string limit = "at most " + plain_number_text(state.capacity_per_s, 3) +
+                      " requests/s can be served, with " +
+                      plain_number_text(state.largest_batch, 3) +
+                      " sequences a replica, limited by " + state.limited_by;
+  if (state.steady_requests_per_s > 0 && state.capacity_per_s > 0) {
+    limit += "; this load is " +
+             percent(std::min(1.0, state.steady_requests_per_s / state.capacity_per_s)) + " of it";
+  }
+  result.findings.push_back(limit);
+  if (const NamedMetric* peak = result.find("kv_cache_peak_fraction")) {
+    if (std::get<Metric>(peak->value).value > 0.95) {
+      result.findings.push_back(
+          "the cache fills: try /precision/kv_cache = fp8, more GPUs, or a larger "
+          "/runtime/memory_utilisation");
+    }
+  }
+}
+
 void add_fidelity_gap(SimulationResult& result, const RequestStream& stream,
                       const ServingPlan& plan, const SteadyState& state) {
   const auto percent = [](double value, double closed) {

@@ -8,8 +8,9 @@
 
 namespace moesim {
 
-Instance::Instance(StepTimes& times, std::vector<Replica> replicas, double swap_s_per_token)
-    : times_(times),
+Instance::Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token)
+    : timeline_(timeline),
+      times_(&timeline.times(0)),
       replicas_(std::move(replicas)),
       plans_(replicas_.size()),
       lines_(replicas_.size()),
@@ -30,28 +31,37 @@ bool Instance::start(double now) {
     return false;
   }
   start_s_ = now;
+  stall_s_ = 0;
+  if (const std::size_t epoch = timeline_.epoch_at(now); epoch != epoch_) {
+    epoch_ = epoch;
+    times_ = &timeline_.times(epoch);
+    stall_s_ = timeline_.stall_s(epoch);
+  }
   swap_s_ = swap_tokens * swap_s_per_token_;
   imbalance_ = 0;
   if (reads_) {
     steps_ = 1;
-    first_s_ = plan_prompt_step() + swap_s_;
+    first_s_ = plan_prompt_step() + swap_s_ + stall_s_;
     growth_s_ = 0;
   } else {
     plan_decode_run();
-    if (swap_s_ > 0) {
+    if (swap_s_ + stall_s_ > 0) {
       steps_ = 1;
-      first_s_ += swap_s_;
+      first_s_ += swap_s_ + stall_s_;
     }
   }
   end_s_ = start_s_ + run_seconds(static_cast<double>(steps_));
   is_running_ = true;
+  if (end_s_ > timeline_.end_of(epoch_)) {
+    cut(timeline_.end_of(epoch_));
+  }
   return true;
 }
 
 double Instance::plan_prompt_step() {
   if (replicas_.size() == 1) {
     return times_
-        .mixed(StepShape::of(replicas_[0].decoding(), replicas_[0].mean_context(), plans_[0]))
+        ->mixed(StepShape::of(replicas_[0].decoding(), replicas_[0].mean_context(), plans_[0]))
         .total();
   }
   const double ranks = static_cast<double>(replicas_.size());
@@ -69,8 +79,9 @@ double Instance::plan_prompt_step() {
     }
     const StepShape shape = StepShape::of(replica.decoding(), replica.mean_context(), plan);
     const double own =
-        plan.prompts > 0 ? times_.mixed(shape).own
-                         : times_.decode_own(shape.decoding, shape.context, shape.decoding).seconds;
+        plan.prompts > 0
+            ? times_->mixed(shape).own
+            : times_->decode_own(shape.decoding, shape.context, shape.decoding).seconds;
     slowest = std::max(slowest, own);
     sum += own;
     working += 1;
@@ -85,11 +96,11 @@ double Instance::plan_prompt_step() {
   mean.cached_tokens =
       std::max(0.0, pairs / mean.prompt_tokens - mean.prompt_tokens / mean.prompts / 2);
   imbalance_ = sum > 0 ? slowest * working / sum - 1 : 0;
-  return slowest + times_.mixed(mean).common;
+  return slowest + times_->mixed(mean).common;
 }
 
 void Instance::plan_decode_run() {
-  const double tau = times_.speculation().tokens_per_step;
+  const double tau = times_->speculation().tokens_per_step;
   std::int64_t most = std::int64_t{1} << 50;
   double longest = 0;
   double total = 0;
@@ -108,7 +119,7 @@ void Instance::plan_decode_run() {
   };
   if (replicas_.size() == 1) {
     const double context = replicas_[0].mean_context();
-    const DecodeLine line = times_.decode(longest, context);
+    const DecodeLine line = times_->decode(longest, context);
     steps_ = std::min(most, steps_to(context, line.valid_to));
     first_s_ = line.seconds;
     growth_s_ = line.per_token * tau;
@@ -126,7 +137,7 @@ void Instance::plan_decode_run() {
       lines_[rank] = {0, 0};
       continue;
     }
-    const DecodeLine line = times_.decode_own(replica.decoding(), replica.mean_context(), longest);
+    const DecodeLine line = times_->decode_own(replica.decoding(), replica.mean_context(), longest);
     lines_[rank] = {line.seconds, line.per_token * tau};
     sum += line.seconds;
     working += 1;
@@ -139,7 +150,7 @@ void Instance::plan_decode_run() {
   }
   const double ranks = static_cast<double>(replicas_.size());
   const double mean_context = contexts / total;
-  const DecodeLine common = times_.decode_common(total / ranks, mean_context);
+  const DecodeLine common = times_->decode_common(total / ranks, mean_context);
   double steps = std::min({static_cast<double>(most), top_valid,
                            static_cast<double>(steps_to(mean_context, common.valid_to))});
   for (const RankLine& line : lines_) {
@@ -178,7 +189,7 @@ void Instance::finish(StepEvents& events, PoolTotals& totals, ServingRecord& rec
   is_running_ = false;
   const double seconds = end_s_ - start_s_;
   const double steps = static_cast<double>(steps_);
-  const double tau = times_.speculation().tokens_per_step;
+  const double tau = times_->speculation().tokens_per_step;
   double decoding = 0;
   double contexts = 0;
   double running = 0;
@@ -210,6 +221,7 @@ void Instance::finish(StepEvents& events, PoolTotals& totals, ServingRecord& rec
   totals.busy_s += seconds;
   totals.steps += steps;
   totals.swap_s += swap_s_;
+  totals.moving_s += stall_s_;
   if (reads_) {
     totals.prompt_steps += 1;
     totals.prompt_s += seconds;

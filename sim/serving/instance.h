@@ -14,14 +14,14 @@
 
 #include "sim/serving/batch_scheduler.h"
 #include "sim/serving/serving_record.h"
-#include "sim/serving/step_times.h"
+#include "sim/serving/step_timeline.h"
 
 namespace moesim {
 
 class Instance {
  public:
   /// `swap_s_per_token`: time in which one cached token crosses PCIe.
-  Instance(StepTimes& times, std::vector<Replica> replicas, double swap_s_per_token);
+  Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token);
 
   Replica& replica(std::size_t rank) { return replicas_[rank]; }
   std::size_t num_replicas() const { return replicas_.size(); }
@@ -44,7 +44,9 @@ class Instance {
     return steps * first_s_ + growth_s_ * steps * (steps - 1) / 2;
   }
 
-  StepTimes& times_;
+  StepTimeline& timeline_;
+  std::size_t epoch_ = 0;
+  StepTimes* times_;  ///< of the epoch
   std::vector<Replica> replicas_;
   std::vector<StepPlan> plans_;
   struct RankLine {
@@ -61,6 +63,7 @@ class Instance {
   double growth_s_ = 0;  ///< every further step takes so much longer
   std::int64_t steps_ = 0;
   double swap_s_ = 0;
+  double stall_s_ = 0;  ///< part of the run: weights being moved
   double imbalance_ = 0;
 };
 

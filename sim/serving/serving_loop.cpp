@@ -93,8 +93,8 @@ class ServingLoop {
       events_.pop();
       handle(event);
     }
-    record_.step_evaluations = plan_.serving.times->evaluations() +
-                               (plan_.prefill ? plan_.prefill->times->evaluations() : 0);
+    record_.step_evaluations = plan_.serving.timeline->evaluations() +
+                               (plan_.prefill ? plan_.prefill->timeline->evaluations() : 0);
     count_preemptions(serving_, record_.serving);
     count_preemptions(prefill_, record_.prefill);
     return std::move(record_);
@@ -115,12 +115,12 @@ class ServingLoop {
     for (std::int64_t i = 0; i < instances; ++i) {
       std::vector<Replica> replicas;
       for (std::size_t rank = 0; rank < pool.replicas; ++rank) {
-        replicas.emplace_back(from.rules, from.room.tokens, from.times->speculation(), source,
+        replicas.emplace_back(*from.rules, from.room.tokens, from.times->speculation(), source,
                               RandomStream(seed, "serving/speculation",
                                            static_cast<std::uint64_t>(i) * pool.replicas + rank),
                               record_.requests, only_reads);
       }
-      pool.instances.emplace_back(*from.times, std::move(replicas), from.swap_s_per_token);
+      pool.instances.emplace_back(*from.timeline, std::move(replicas), from.swap_s_per_token);
     }
     pool.versions.assign(pool.instances.size(), 0);
     pool.load.assign(pool.instances.size() * pool.replicas, 0);
@@ -216,7 +216,7 @@ class ServingLoop {
   bool decode_fits(const RequestState& request) {
     // The prompt arrives whole: the token budget does not matter here.
     return static_cast<double>(request.prompt + request.output) +
-               plan_.serving.rules.block_tokens <=
+               plan_.serving.rules->block_tokens <=
            plan_.serving.room.tokens;
   }
 

@@ -14,15 +14,16 @@
 #include "sim/serving/kv_cache.h"
 #include "sim/serving/request_stream.h"
 #include "sim/serving/serving_record.h"
-#include "sim/serving/step_times.h"
+#include "sim/serving/step_timeline.h"
 
 namespace moesim {
 
 /// The scenario's deployment (or its prefill pool), ready to step.
 struct ServingPool {
-  Scenario scenario;  ///< with the pool's layout
-  EngineRules rules;
-  std::unique_ptr<StepTimes> times;
+  std::unique_ptr<const Scenario> scenario;  ///< with the pool's layout
+  std::unique_ptr<const EngineRules> rules;
+  std::unique_ptr<StepTimeline> timeline;
+  StepTimes* times = nullptr;  ///< at the start
   CacheRoom room;
   std::int64_t instances = 0;
   std::int64_t replicas_per_instance = 1;  ///< that step together

@@ -29,10 +29,11 @@ BytesPerSecond network_rate(const Scenario& scenario) {
 ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double decode_sequences,
                       double mean_context) {
   ServingPool pool;
-  pool.scenario = scenario;
-  pool.rules = engine_rules(scenario);
-  pool.times = std::make_unique<StepTimes>(pool.scenario, pool.rules);
-  pool.room = cache_room(scenario, pool.times->decode_model().step_template(), pool.rules,
+  pool.scenario = std::make_unique<const Scenario>(scenario);
+  pool.rules = std::make_unique<const EngineRules>(engine_rules(scenario));
+  pool.timeline = std::make_unique<StepTimeline>(*pool.scenario, *pool.rules);
+  pool.times = &pool.timeline->times(0);
+  pool.room = cache_room(scenario, pool.times->decode_model().step_template(), *pool.rules,
                          decode_sequences, mean_context);
   pool.instances = instances;
   (has_experts(scenario) ? pool.replicas_per_instance : pool.independent) = scenario.ways.data;

@@ -72,6 +72,7 @@ struct PoolTotals {
   double imbalance_integral = 0;  ///< (slowest rank's own time / mean - 1) x busy time
   std::int64_t preemptions = 0;
   double swap_s = 0;
+  double moving_s = 0;  ///< steps waited for expert weights being moved
 };
 
 struct ServingRecord {

@@ -101,7 +101,7 @@ class Solver {
     if (!reads_here_) {
       return mix;
     }
-    const EngineRules& rules = pool_.rules;
+    const EngineRules& rules = *pool_.rules;
     const double verified = n * (1 + times_.speculation().drafts);
     const double room = std::max(1.0, rules.token_budget - (rules.mixes ? verified : 0.0));
     const double fresh = prompt_ - cached_;
@@ -162,13 +162,13 @@ class Solver {
   }
 
   void limit_batch() {
-    const double waste = (pool_.rules.block_tokens - 1) / 2;
+    const double waste = (pool_.rules->block_tokens - 1) / 2;
     const double held = prompt_ - cached_ + output_ / 2 + waste;
-    const double reserved = pool_.rules.output_reserve * output_ / 2;
-    const double by_cache =
-        std::max(1.0, pool_.room.tokens * (1 - pool_.rules.watermark_fraction) / (held + reserved));
-    most_ = std::min(by_cache, pool_.rules.max_sequences);
-    limited_by_ = by_cache < pool_.rules.max_sequences
+    const double reserved = pool_.rules->output_reserve * output_ / 2;
+    const double by_cache = std::max(
+        1.0, pool_.room.tokens * (1 - pool_.rules->watermark_fraction) / (held + reserved));
+    most_ = std::min(by_cache, pool_.rules->max_sequences);
+    limited_by_ = by_cache < pool_.rules->max_sequences
                       ? "the cache of a replica (" +
                             std::to_string(static_cast<std::int64_t>(pool_.room.tokens)) +
                             " tokens)"
@@ -202,7 +202,7 @@ class Solver {
     average.prompt_tokens = std::max(1.0, mean * std::min(fresh, prefill_budget()));
     return plan_.prefill->times->mixed(shape).own + plan_.prefill->times->mixed(average).common;
   }
-  double prefill_budget() const { return plan_.prefill->rules.token_budget; }
+  double prefill_budget() const { return plan_.prefill->rules->token_budget; }
   double prefill_chunks() const { return std::max(1.0, (prompt_ - cached_) / prefill_budget()); }
   /// Seconds a prompt and replica when all steps are full.
   double prefill_s() {
@@ -252,9 +252,9 @@ void solve_closed(Solver& solver, double in_flight, double requests, SteadyState
   if (solver.reads_here_) {
     const double fresh = solver.prompt_ - solver.cached_;
     const double per_step =
-        std::clamp(solver.pool_.rules.token_budget / fresh, 1.0, std::max(1.0, n));
-    const double tokens = std::min(fresh, solver.pool_.rules.token_budget);
-    first_step = solver.mixed_s(solver.pool_.rules.mixes ? n / 2 : 0, per_step, tokens,
+        std::clamp(solver.pool_.rules->token_budget / fresh, 1.0, std::max(1.0, n));
+    const double tokens = std::min(fresh, solver.pool_.rules->token_budget);
+    first_step = solver.mixed_s(solver.pool_.rules->mixes ? n / 2 : 0, per_step, tokens,
                                 solver.cached_, per_step);
     first_wave = first_step * std::max(1.0, n / per_step) * std::max(1.0, fresh / tokens);
   }
@@ -305,7 +305,7 @@ void solve_one_wave(Solver& solver, double requests, SteadyState& state) {
   const double n = requests / solver.replicas_;
   const double further = solver.output_ - 1;
   const double fresh = solver.prompt_ - solver.cached_;
-  const EngineRules& rules = solver.pool_.rules;
+  const EngineRules& rules = *solver.pool_.rules;
   double reading = 1;  // S
   double step = 0;
   double generating = 0;

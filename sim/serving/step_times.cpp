@@ -233,8 +233,8 @@ DecodeLine StepTimes::decode(double decoding, double context) {
   const double high = decode_node(row, at.low + 1).total();
   const double width = decode_contexts()[at.low + 1] - decode_contexts()[at.low];
   DecodeLine line;
-  line.seconds = low + (high - low) * at.weight;
-  line.per_token = (high - low) / width * scale;
+  line.seconds = (low + (high - low) * at.weight) * scale_;
+  line.per_token = (high - low) / width * scale * scale_;
   line.valid_to = decode_contexts()[at.low + 1] / scale;
   return line;
 }
@@ -247,7 +247,7 @@ DecodeLine StepTimes::decode_own(double decoding, double context, double longest
     const double low = decode_node(above, at.low).own;
     const double high = decode_node(above, at.low + 1).own;
     const double width = decode_contexts()[at.low + 1] - decode_contexts()[at.low];
-    return {low + (high - low) * at.weight, (high - low) / width * scale,
+    return {(low + (high - low) * at.weight) * scale_, (high - low) / width * scale * scale_,
             decode_contexts()[at.low + 1] / scale};
   }
   Row& row = row_for(decoding);
@@ -266,8 +266,8 @@ DecodeLine StepTimes::decode_own(double decoding, double context, double longest
     }
     const double low = decode_node(*part, at.low).own;
     const double high = decode_node(*part, at.low + 1).own;
-    line.seconds += weight * (low + (high - low) * at.weight);
-    line.per_token += weight * (high - low) / width;
+    line.seconds += weight * (low + (high - low) * at.weight) * scale_;
+    line.per_token += weight * (high - low) / width * scale_;
   }
   return line;
 }
@@ -289,8 +289,8 @@ DecodeLine StepTimes::decode_common(double decoding, double context) {
     }
     const double low = decode_node(*part, at.low).common;
     const double high = decode_node(*part, at.low + 1).common;
-    line.seconds += weight * (low + (high - low) * at.weight);
-    line.per_token += weight * (high - low) / width;
+    line.seconds += weight * (low + (high - low) * at.weight) * scale_;
+    line.per_token += weight * (high - low) / width * scale_;
   }
   return line;
 }
@@ -326,8 +326,8 @@ StepTime StepTimes::mixed(const StepShape& shape) {
       batch.prefill_cached_tokens = mixed_contexts()[index[3]];
       found->second = evaluate(batch, false);
     }
-    time.own += weight * found->second.own;
-    time.common += weight * found->second.common;
+    time.own += weight * found->second.own * scale_;
+    time.common += weight * found->second.common * scale_;
   }
   return time;
 }

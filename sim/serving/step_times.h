@@ -62,6 +62,9 @@ class StepTimes {
   /// A step that reads prompts.
   StepTime mixed(const StepShape& shape);
 
+  /// Multiplies every time from now on (bands: what if all steps took so much longer).
+  void set_scale(double scale) { scale_ = scale; }
+
   /// What a step is made of, without host time of the engine.
   StepCost cost(const StepShape& shape) const;
   const StepCostModel& decode_model() const { return *decode_; }
@@ -90,6 +93,7 @@ class StepTimes {
   double num_layers_ = 1;
   double eager_floor_s_ = 0;  ///< host time of launching every kernel of a step one by one
   double two_batch_min_tokens_ = 0;
+  double scale_ = 1;
   std::int64_t evaluations_ = 0;
 };
 
