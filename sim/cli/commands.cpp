@@ -18,6 +18,8 @@ constexpr int kDeviceExit = 3;
 constexpr Command kCommands[] = {
     {"run", "simulate one scenario",
      "moesim run scenarios/quickstart.json --set /routing/sigma=1.1", define_run},
+    {"compare", "two scenarios or results side by side", "moesim compare quickstart result.json",
+     define_compare},
     {"show", "list or print models, profiles, scenarios and file formats",
      "moesim show deepseek_v3", define_show},
     {"import", "turn other people's files into cards",

@@ -42,6 +42,7 @@ CommandBody define_run(CLI::App& app, const CommandContext& context);
 CommandBody define_show(CLI::App& app, const CommandContext& context);
 CommandBody define_traffic(CLI::App& app, const CommandContext& context);
 CommandBody define_import(CLI::App& app, const CommandContext& context);
+CommandBody define_compare(CLI::App& app, const CommandContext& context);
 CommandBody define_validate(CLI::App& app, const CommandContext& context);
 
 /// Parses the command line and runs one command; returns the exit code. `context.root` may be
