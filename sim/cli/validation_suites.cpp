@@ -167,6 +167,9 @@ SuiteAnswer serving_suite(const SuiteRequest& request) {
     answer.problems.push_back(problem.text());
   }
   answer.absent = validation.absent;
+  for (const std::string& note : validation.notes) {
+    answer.problems.push_back("efficiency set, " + note);
+  }
   return answer;
 }
 

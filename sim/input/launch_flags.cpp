@@ -111,12 +111,6 @@ void set_memory(D& draft, const J& value) {
   }
   draft.set("/runtime/memory_utilisation", J(fraction));
 }
-/// TensorRT-LLM counts a share of what the weights leave, the scenario one of the whole memory.
-void set_free_memory(D& draft, const J& value) {
-  draft.not_simulated.push_back("free_gpu_memory_fraction " + value.dump(-1) +
-                                " (of what the weights leave; /runtime/memory_utilisation counts "
-                                "the whole memory)");
-}
 void set_batched_tokens(D& draft, const J& value) {
   draft.set("/serving/max_batched_tokens", J(count_of(value)));
 }
@@ -204,7 +198,7 @@ void set_kv_config(D& draft, const J& value) {
   }
   for (const auto& [key, item] : value.members()) {
     if (key == "free_gpu_memory_fraction") {
-      set_free_memory(draft, item);
+      set_memory(draft, item);
     } else if (key == "dtype") {
       set_kv_dtype(draft, item);
     } else if (key == "enable_block_reuse") {
@@ -336,7 +330,7 @@ constexpr LaunchFlag kTrtllm[] = {
     sets("moe-tensor-parallel-size", set_moe_tensor),
     switches("enable-attention-dp", set_attention_data),
     sets("dtype", set_dtype),
-    sets("kv-cache-free-gpu-memory-fraction", set_free_memory),
+    sets("kv-cache-free-gpu-memory-fraction", set_memory),
     sets("max-num-tokens", set_batched_tokens),
     sets("max-batch-size", set_sequences),
     switches("enable-chunked-prefill", set_chunked),

@@ -29,7 +29,6 @@ struct LaunchDraft {
   std::string quantization;
   std::string kv_dtype;
   std::vector<std::pair<std::string, Json>> keys;  ///< pointer and value of scenario keys
-  std::vector<std::string> not_simulated;          ///< parts of a flag's value
   // fairseq
   std::optional<std::int64_t> moe_experts;
   std::optional<double> capacity_fraction;

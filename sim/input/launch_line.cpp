@@ -381,8 +381,6 @@ class LaunchReader {
                                                          : launch_tool_name(result_.tool)));
     }
     diagnostics_.throw_if_any();
-    result_.not_simulated.insert(result_.not_simulated.end(), draft_.not_simulated.begin(),
-                                 draft_.not_simulated.end());
     const FieldTable& table = fields_of(static_cast<const ScenarioSpec*>(nullptr));
     for (const auto& [pointer, value] : draft_.keys) {
       try {

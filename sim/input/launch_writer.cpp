@@ -253,7 +253,7 @@ class LaunchWriter {
     if (const Json* chunks = key("/serving/chunked_prefill")) {
       yaml += "enable_chunked_prefill: " + chunks->dump(-1) + "\n";
     }
-    std::string cache;
+    std::string cache = "  free_gpu_memory_fraction: " + memory_text() + "\n";
     if (fp8_cache()) {
       cache += "  dtype: fp8\n";
     }
@@ -263,10 +263,7 @@ class LaunchWriter {
     if (const Json* block = key("/serving/kv_block_tokens")) {
       cache += "  tokens_per_block: " + block->dump(-1) + "\n";
     }
-    yaml += cache.empty() ? "" : "kv_cache_config:\n" + cache;
-    out_.notes.push_back("memory_utilisation " + memory_text() +
-                         " counts the whole memory; free_gpu_memory_fraction what weights leave: "
-                         "left at the engine's default");
+    yaml += "kv_cache_config:\n" + cache;
     const Json* sizes = key("/serving/graph_batch_sizes");
     if (is_false("/serving/cuda_graphs")) {
       yaml += "cuda_graph_config: null\n";
@@ -277,10 +274,8 @@ class LaunchWriter {
       yaml += "speculative_config:\n  decoding_type: MTP\n  num_nextn_predict_layers: " +
               std::to_string(draft_tokens()) + "\n";
     }
-    if (!yaml.empty()) {
-      flag("--extra_llm_api_options", "options.yaml");
-      out_.files.emplace_back("options.yaml", yaml);
-    }
+    flag("--extra_llm_api_options", "options.yaml");
+    out_.files.emplace_back("options.yaml", yaml);
   }
 
   const Scenario& scenario_;

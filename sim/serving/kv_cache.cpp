@@ -8,6 +8,35 @@
 
 namespace moesim {
 
+namespace {
+
+/// Memory that may be planned for, as each engine counts it. vLLM: a share of all. SGLang
+/// (mem_fraction_static): weights and cache share it, activations and graphs live in the rest.
+/// TensorRT-LLM (free_gpu_memory_fraction): the cache's share of what everything else leaves.
+Bytes planned_memory(const Scenario& scenario, const MemoryBudget& memory) {
+  const Bytes all = scenario.device->memory.value;
+  const double share = scenario.spec.runtime.memory_utilisation;
+  Bytes beside_static;  // activations, buffers, runtime
+  Bytes others;         // everything but the cache
+  for (const auto& [kind, bytes] : memory.kinds) {
+    const bool is_dynamic =
+        kind == "activations" || kind == "communication_buffers" || kind == "runtime";
+    beside_static += is_dynamic ? bytes : Bytes(0);
+    others += kind == "kv_cache" ? Bytes(0) : bytes;
+  }
+  switch (scenario.spec.serving.engine) {
+    case EnginePreset::vllm:
+      return all * share;
+    case EnginePreset::sglang:
+      return std::min(all, all * share + beside_static);
+    case EnginePreset::tensorrt_llm:
+      return others >= all ? all : others + (all - others) * share;
+  }
+  return all * share;
+}
+
+}  // namespace
+
 CacheRoom cache_room(const Scenario& scenario, const StepTemplate& step, const EngineRules& rules,
                      double decode_sequences, double mean_context) {
   // The largest prompt step sets the activations; the largest decode step the buffers of the
@@ -26,6 +55,13 @@ CacheRoom cache_room(const Scenario& scenario, const StepTemplate& step, const E
       batch.prefill_new_tokens = std::max(1.0, rules.token_budget - 1);
     }
     MemoryBudget memory = memory_budget(phased, step, batch);
+    const Bytes planned = planned_memory(scenario, memory);
+    if (memory.kv_bytes_per_sequence > Bytes(0)) {
+      const double more =
+          (planned - memory.available) / (memory.kv_bytes_per_sequence / batch.decode_context);
+      memory.kv_cache_tokens = std::max(0.0, memory.kv_cache_tokens + more);
+    }
+    memory.available = planned;
     if (phase == Phase::prefill || memory.kv_cache_tokens < room.tokens) {
       room.tokens = memory.kv_cache_tokens;
       room.bytes_per_token = memory.kv_bytes_per_sequence / batch.decode_context;

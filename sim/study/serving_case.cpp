@@ -13,6 +13,7 @@ namespace {
 // per slot of concurrency (random_range_ratio 0.8; README of github.com/SemiAnalysisAI/InferenceX).
 constexpr double kInferenceXShortest = 0.8;
 constexpr double kInferenceXPromptsPerSlot = 10;
+constexpr std::int64_t kGpusPerNode = 8;  // of every system with pools in the table
 
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
@@ -57,10 +58,69 @@ std::int64_t whole(const std::optional<double>& value, std::int64_t otherwise) {
   return value ? static_cast<std::int64_t>(std::llround(*value)) : otherwise;
 }
 
+/// Layout of a system of prefill and decode pools.
+std::string read_pools(const ServingMeasurement& row, ScenarioSpec& spec, bool has_experts) {
+  struct Pool {
+    std::int64_t instances, tensor, data, expert, expert_tensor;
+    std::int64_t gpus() const { return tensor * data; }
+  };
+  const auto pool = [has_experts](const MeasuredPool& measured) -> std::optional<Pool> {
+    if (!measured.workers || !measured.tensor || !measured.data) {
+      return std::nullopt;
+    }
+    Pool result{whole(measured.workers, 1), whole(measured.tensor, 1), whole(measured.data, 1), 1,
+                1};
+    if (has_experts) {
+      result.expert = whole(measured.moe_expert, 1);
+      result.expert_tensor = whole(measured.moe_tensor, 1);
+      if (result.expert * result.expert_tensor != result.gpus()) {
+        return std::nullopt;
+      }
+    }
+    return result;
+  };
+  const std::optional<Pool> prefill = pool(row.prefill);
+  const std::optional<Pool> decode = pool(row.decode);
+  if (!prefill || !decode) {
+    return "the layout of the pools is not stated, or does not fit together";
+  }
+  if (contains(row.notes, "is ambiguous")) {
+    return "the layout of the prefill pool is ambiguous";
+  }
+  const auto nodes_of = [](std::int64_t gpus) {
+    return gpus % kGpusPerNode == 0 ? gpus / kGpusPerNode : 1;
+  };
+  if (row.gpus && prefill->instances * prefill->gpus() + decode->instances * decode->gpus() !=
+                      whole(row.gpus, 0)) {
+    return "the pools are not the number of GPUs";
+  }
+  spec.nodes = nodes_of(decode->gpus());
+  if (decode->gpus() % kGpusPerNode != 0) {
+    spec.gpus_per_node = decode->gpus();
+  } else if (prefill->gpus() % kGpusPerNode != 0) {
+    return "pools that fill nodes and parts of nodes: not simulated by this suite";
+  }
+  spec.parallelism.tensor = decode->tensor;
+  spec.parallelism.data = decode->data;
+  spec.serving.instances = decode->instances;
+  PrefillPoolSpec& other = spec.serving.prefill_pool;
+  other.instances = prefill->instances;
+  other.nodes = nodes_of(prefill->gpus());
+  other.tensor = prefill->tensor;
+  other.data = prefill->data;
+  if (has_experts) {
+    spec.parallelism.expert = decode->expert;
+    spec.parallelism.expert_tensor = decode->expert_tensor;
+    other.expert = prefill->expert;
+    other.expert_tensor = prefill->expert_tensor;
+  }
+  return "";
+}
+
 /// Reads the layout; the reason why it cannot be simulated, or "".
 std::string read_layout(const ServingMeasurement& row, ScenarioSpec& spec, bool has_experts) {
   if (row.role == "pd") {
-    return "prefill and decode pools of one system: not simulated by this suite";
+    return read_pools(row, spec, has_experts);
   }
   if (!row.gpus || !row.tensor) {
     return "the layout is not stated (gpus, tp)";
@@ -200,6 +260,92 @@ std::string read_prefix(const ServingMeasurement& row, MeasuredLoad& load) {
   return load.prefix_hit == 0 ? "" : "prompts share prefixes: hits are stated only roughly";
 }
 
+/// What the benchmark's launch scripts say beyond the row, and the workload itself.
+void set_workload(ServingCase& result) {
+  const ServingMeasurement& row = result.row;
+  const MeasuredLoad& load = result.load;
+  ScenarioSpec& spec = result.spec;
+  WorkloadSpec& workload = spec.workload;
+  if (contains(row.notes, "two-batch overlap") || contains(row.notes, "TBO") ||
+      contains(row.notes, "two micro-batches")) {
+    spec.communication.overlap = OverlapRule::two_batch;
+  }
+  if (contains(row.notes, "balanced routing") || contains(row.notes, "perfect EPLB")) {
+    spec.routing.kind = RoutingModel::gumbel;
+    spec.routing.sigma = 0;
+  }
+  switch (result.software.engine) {
+    case ServingEngine::vllm:
+      spec.serving.engine = EnginePreset::vllm;
+      break;
+    case ServingEngine::sglang:
+      spec.serving.engine = EnginePreset::sglang;
+      break;
+    case ServingEngine::trtllm:
+      spec.serving.engine = EnginePreset::tensorrt_llm;
+      break;
+    case ServingEngine::unknown:
+      break;
+  }
+  if (load.kind == LoadKind::local_batch) {
+    workload.kind = WorkloadKind::step;
+    if (row.role == "prefill") {
+      workload.phase = Phase::prefill;
+      workload.prompt_tokens = load.input_tokens;
+      workload.batch_per_gpu = load.batch_per_gpu / load.input_tokens;
+    } else {
+      workload.phase = Phase::decode;
+      workload.context_tokens = load.input_tokens + load.output_tokens / 2;
+      workload.batch_per_gpu = load.batch_per_gpu;
+    }
+    return;
+  }
+  workload.kind = WorkloadKind::serving;
+  spec.fidelity = Fidelity::event;
+  workload.prompt_tokens = load.input_tokens;
+  workload.output_tokens = load.output_tokens;
+  if (load.shortest_share < 1) {
+    workload.lengths = LengthLaw::range;
+    workload.length_ratio = load.shortest_share;
+  }
+  if (load.kind == LoadKind::closed_loop) {
+    workload.concurrency = load.concurrency;
+  } else if (load.kind == LoadKind::offline) {
+    workload.arrivals = ArrivalProcess::offline;
+  } else {
+    workload.requests_per_s = load.requests_per_s;
+  }
+  if (load.requests > 0) {
+    workload.requests = static_cast<std::int64_t>(std::llround(load.requests));
+  }
+  spec.serving.prefix_cache = false;  // prompts of random tokens
+  const double whole_prompts = load.input_tokens + load.concurrency + 64;
+  if (result.software.engine == ServingEngine::trtllm) {
+    // Prompts are read whole: a server that took them has room for one beside the decodes.
+    // InferenceX: max(8192, input + concurrency + 64, rounded up to 64).
+    spec.serving.max_batched_tokens =
+        static_cast<std::int64_t>(std::max(8192.0, std::ceil(whole_prompts / 64) * 64));
+  }
+  if (is_inferencex(row)) {
+    // benchmarks/single_node of github.com/SemiAnalysisAI/InferenceX.
+    switch (result.software.engine) {
+      case ServingEngine::sglang:
+        spec.serving.max_batched_tokens = 32768;
+        spec.runtime.memory_utilisation = 0.82;  // mem-fraction-static
+        break;
+      case ServingEngine::trtllm:
+        spec.runtime.memory_utilisation = 0.75;  // free_gpu_memory_fraction
+        break;
+      case ServingEngine::vllm:
+        spec.serving.max_batched_tokens = 8192;
+        spec.serving.max_sequences = std::max<std::int64_t>(1, std::llround(load.concurrency));
+        break;
+      case ServingEngine::unknown:
+        break;
+    }
+  }
+}
+
 void set_rate(ServingCase& result) {
   const ServingMeasurement& row = result.row;
   result.output_rate = row.output_rate;
@@ -271,6 +417,7 @@ ServingCase serving_case(const ServingMeasurement& row, const CardLibrary& cards
   if (is_inferencex(row)) {
     result.load.shortest_share = kInferenceXShortest;
   }
+  set_workload(result);
   result.ttft_is_usable = !contains(row.notes, "use TPOT only");
   set_rate(result);
   if (!row.tpot_s && !row.output_rate && !row.input_rate && !row.ttft_s) {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/study/serving_validation.h"
 
+#include <tbb/parallel_for.h>
 #include <algorithm>
-#include <cmath>
+#include <cstdio>
 #include <filesystem>
+#include <map>
+#include <set>
 
-#include "sim/cost/step_cost.h"
-#include "sim/workload/memory_budget.h"
+#include "sim/run/simulate.h"
+#include "sim/study/serving_calibration.h"
 
 namespace moesim {
 namespace {
@@ -15,112 +18,151 @@ namespace fs = std::filesystem;
 
 constexpr const char* kTables[] = {"serving_measurements.csv", "dense_serving_measurements.csv"};
 
-PredictedValue plain(double value, Basis basis) {
-  return {value, std::nullopt, std::nullopt, choice_name(basis)};
+// Series of one software that its efficiency set is fitted to, evenly among all of them: more move
+// four numbers little and cost a simulation of each end, many times.
+constexpr std::size_t kFittedSeries = 6;
+
+/// The figure `name` of a result: its mean where it is a distribution.
+std::optional<PredictedValue> figure(const SimulationResult& result, const std::string& name) {
+  const NamedMetric* named = result.find(name);
+  if (named == nullptr) {
+    return std::nullopt;
+  }
+  const Metric* metric = std::get_if<Metric>(&named->value);
+  if (const auto* distribution = std::get_if<Distribution>(&named->value)) {
+    metric = &distribution->mean;
+  }
+  if (metric == nullptr) {
+    return std::nullopt;
+  }
+  return PredictedValue{metric->value, metric->low, metric->high, choice_name(metric->basis)};
 }
 
-/// The largest share of the time wins.
-Basis main_basis(const StepCost& cost) {
-  const auto largest = std::max_element(cost.by_basis.begin(), cost.by_basis.end());
-  return static_cast<Basis>(largest - cost.by_basis.begin());
-}
-
-/// Tokens of one engine step at most: what each engine takes by default or in InferenceX's scripts.
-double token_budget(const ServingCase& measured) {
-  switch (measured.software.engine) {
-    case ServingEngine::sglang:
-      return 32768;
-    default:
-      return 8192;
+/// Adds the quantities of one case to the rows.
+void compare_case(const std::string& variant, const ServingCase& item,
+                  const ServingPrediction& predicted, bool is_lowest,
+                  std::vector<ServingComparison>& rows) {
+  const ServingMeasurement& row = item.row;
+  const std::string& why_not = item.left_out.empty() ? predicted.failure : item.left_out;
+  const auto add = [&](const char* quantity, const std::optional<double>& value,
+                       const std::optional<PredictedValue>& prediction) {
+    ServingComparison result;
+    result.group = variant + ", " + item.family + ": " + quantity;
+    result.row = row.id;
+    if (!why_not.empty()) {
+      result.left_out = why_not;
+    } else if (!value || !prediction) {
+      return;
+    } else {
+      result.measured = *value;
+      result.predicted = prediction->value;
+      result.low = prediction->low;
+      result.high = prediction->high;
+      result.basis = prediction->basis;
+    }
+    rows.push_back(std::move(result));
+  };
+  if (row.tpot_s) {
+    add("tpot", row.tpot_s, predicted.tpot_s);
+  }
+  if (item.output_rate || row.output_rate) {
+    add("output rate", item.output_rate, predicted.output_rate);
+  }
+  if (row.input_rate && row.role == "prefill") {
+    add("input rate", row.input_rate, predicted.input_rate);
+  }
+  if (row.ttft_s && item.ttft_is_usable) {
+    add("ttft", row.ttft_s, predicted.ttft_s);
+    if (is_lowest && why_not.empty()) {
+      add("ttft at low load", row.ttft_s, predicted.ttft_s);
+    }
   }
 }
 
-/// A closed loop in its steady state: decode steps, of which some also carry a chunk of a prompt
-/// (PHYSICS.md section 6).
-ServingPrediction predict_closed_loop(const ServingCase& measured, const Scenario& scenario,
-                                      const StepCostModel& model) {
-  const MeasuredLoad& load = measured.load;
-  const double replicas = static_cast<double>(scenario.ways.data);
-  const double input = load.mean_input();
-  const double output = load.mean_output();
-  StepBatch decode;
-  decode.decode_context = input + output / 2.0;
-  decode.decode_sequences = 1;
-  const MemoryBudget memory = memory_budget(scenario, model.step_template(), decode);
-  ServingPrediction prediction;
-  const double fitting = std::floor(memory.kv_cache_tokens / (input + output / 2.0));
-  if (fitting < 1) {
-    prediction.failure = "out of memory";
-    return prediction;
+/// Rows of one series in order of their concurrency.
+using Series = std::vector<std::size_t>;
+
+std::map<std::string, Series> series_of(const std::vector<ServingCase>& cases) {
+  std::map<std::string, Series> series;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    if (cases[i].left_out.empty() && cases[i].load.kind == LoadKind::closed_loop) {
+      series[cases[i].series].push_back(i);
+    }
   }
-  const double wanted =
-      load.kind == LoadKind::offline ? load.requests / replicas : load.concurrency / replicas;
-  const double batch = std::min(wanted, fitting);
-  decode.decode_sequences = std::max(1.0, std::ceil(batch));
-  const StepCost decode_cost = model.evaluate(decode);
-  const double chunk = std::min(input, token_budget(measured) - decode.decode_sequences);
-  StepBatch mixed = decode;
-  mixed.prefill_sequences = 1;
-  mixed.prefill_new_tokens = chunk;
-  const double mixed_s = model.evaluate(mixed).seconds.value();
-  StepBatch prefill;
-  prefill.prefill_sequences = 1;
-  prefill.prefill_new_tokens = input;
-  const double prefill_s = model.evaluate(prefill).seconds.value();
-  const double chunks = std::ceil(input / chunk);
-  const double decode_s = decode_cost.seconds.value();
-  const double tpot = decode_s + (mixed_s - decode_s) * batch * chunks / output;
-  const double ttft = prefill_s + decode_s / 2.0;
-  const Basis basis = main_basis(decode_cost);
-  prediction.tpot_s = plain(tpot, basis);
-  if (load.kind == LoadKind::closed_loop) {
-    prediction.ttft_s = plain(ttft, basis);
+  for (auto& [name, rows] : series) {
+    std::stable_sort(rows.begin(), rows.end(), [&cases](std::size_t a, std::size_t b) {
+      return cases[a].load.concurrency < cases[b].load.concurrency;
+    });
   }
-  prediction.output_rate = plain(batch * output / (ttft + tpot * (output - 1)) * replicas /
-                                     static_cast<double>(scenario.ways.gpus),
-                                 basis);
-  return prediction;
+  return series;
+}
+
+/// The calibrated variant: for every (machine, framework, version) with series of at least three.
+void add_calibrated(const std::vector<ServingCase>& cases,
+                    const std::map<std::string, Series>& series, const CardLibrary& cards,
+                    ServingValidation& report) {
+  std::map<std::string, std::vector<const Series*>> by_software;
+  for (const auto& [name, rows] : series) {
+    const ServingCase& first = cases[rows.front()];
+    if (rows.size() >= 3 && first.software.engine != ServingEngine::unknown) {
+      by_software[first.spec.cluster.substr(8) + " " + first.row.framework].push_back(&rows);
+    }
+  }
+  for (const auto& [software, all] : by_software) {
+    std::vector<const ServingCase*> ends;
+    const std::size_t step = (all.size() + kFittedSeries - 1) / kFittedSeries;
+    for (std::size_t i = 0; i < all.size(); i += step) {
+      ends.push_back(&cases[all[i]->front()]);
+      ends.push_back(&cases[all[i]->back()]);
+    }
+    const EfficiencySet set = fit_efficiency(ends, cards);
+    char text[160];
+    std::snprintf(
+        text, sizeof text,
+        "memory x %.3f, arithmetic x %.3f, step %+.3f ms, request %+.0f ms, fitted to %zu "
+        "rows",
+        set.memory, set.arithmetic, set.step_s * 1e3, set.request_s * 1e3, ends.size());
+    report.notes.push_back(software + ": " + text);
+    std::vector<std::size_t> between;
+    for (const Series* rows : all) {
+      between.insert(between.end(), rows->begin() + 1, rows->end() - 1);
+    }
+    std::vector<ServingPrediction> predictions(between.size());
+    tbb::parallel_for(std::size_t{0}, between.size(), [&](std::size_t i) {
+      const ServingCase& item = cases[between[i]];
+      predictions[i] = predict_serving(item.spec, set, cards, item.row.id);
+    });
+    for (std::size_t i = 0; i < between.size(); ++i) {
+      compare_case("calibrated", cases[between[i]], predictions[i], false, report.rows);
+    }
+  }
 }
 
 }  // namespace
 
-ServingPrediction predict_serving(const ServingCase& measured, const CardLibrary& cards) {
-  ScenarioSpec spec = measured.spec;
-  const bool is_prefill = measured.row.role == "prefill";
-  spec.workload.phase = is_prefill ? Phase::prefill : Phase::decode;
-  if (measured.load.kind == LoadKind::closed_loop || measured.load.kind == LoadKind::offline) {
-    const Scenario scenario = resolve(spec, cards, measured.row.id);
-    const StepCostModel model(scenario, routing_of(scenario));
-    return predict_closed_loop(measured, scenario, model);
+ServingPrediction prediction_of(const SimulationResult& result) {
+  ServingPrediction prediction;
+  if (!result.feasibility.ok) {
+    prediction.failure = result.feasibility.reasons.empty() ? "cannot be served"
+                                                            : result.feasibility.reasons.front();
+    return prediction;
   }
-  ServingPrediction none;
-  none.failure = "this kind of load is not simulated yet";
-  return none;
+  prediction.tpot_s = figure(result, "tpot_s");
+  prediction.ttft_s = figure(result, "ttft_s");
+  prediction.output_rate = figure(result, "output_tokens_per_s_per_gpu");
+  prediction.input_rate = figure(result, "input_tokens_per_s_per_gpu");
+  return prediction;
+}
+
+ServingPrediction predict_serving(const ScenarioSpec& spec, const CardLibrary& cards,
+                                  const std::string& name) {
+  return prediction_of(simulate(resolve(spec, cards, name), {.what_ifs = false, .threads = 1}));
 }
 
 ServingValidation validate_serving(const std::vector<std::string>& folders,
                                    const CardLibrary& cards) {
   ServingValidation report;
-  const auto add = [&report](const std::string& group, const ServingCase& measured,
-                             const std::optional<double>& value,
-                             const std::optional<PredictedValue>& predicted,
-                             const std::string& why_not) {
-    ServingComparison row;
-    row.group = group;
-    row.row = measured.row.id;
-    if (!why_not.empty()) {
-      row.left_out = why_not;
-    } else if (!value || !predicted) {
-      return;
-    } else {
-      row.measured = *value;
-      row.predicted = predicted->value;
-      row.low = predicted->low;
-      row.high = predicted->high;
-      row.basis = predicted->basis;
-    }
-    report.rows.push_back(std::move(row));
-  };
+  std::vector<ServingMeasurement> measurements;
   for (const char* table : kTables) {
     bool found = false;
     for (const std::string& folder : folders) {
@@ -130,28 +172,8 @@ ServingValidation validate_serving(const std::vector<std::string>& folders,
         }
         found = true;
         Diagnostics problems;
-        for (const ServingMeasurement& row : read_serving_measurements(path.string(), problems)) {
-          const ServingCase measured = serving_case(row, cards);
-          ServingPrediction predicted;
-          std::string why_not = measured.left_out;
-          if (why_not.empty()) {
-            predicted = predict_serving(measured, cards);
-            why_not = predicted.failure;
-          }
-          const std::string group = "zero-shot, " + measured.family;
-          if (row.tpot_s) {
-            add(group + ": tpot", measured, row.tpot_s, predicted.tpot_s, why_not);
-          }
-          if (measured.output_rate || row.output_rate) {
-            add(group + ": output rate", measured, measured.output_rate, predicted.output_rate,
-                why_not);
-          }
-          if (row.input_rate && row.role == "prefill") {
-            add(group + ": input rate", measured, row.input_rate, predicted.input_rate, why_not);
-          }
-          if (row.ttft_s && measured.ttft_is_usable) {
-            add(group + ": ttft", measured, row.ttft_s, predicted.ttft_s, why_not);
-          }
+        for (ServingMeasurement& row : read_serving_measurements(path.string(), problems)) {
+          measurements.push_back(std::move(row));
         }
         report.problems.insert(report.problems.end(), problems.list().begin(),
                                problems.list().end());
@@ -161,6 +183,24 @@ ServingValidation validate_serving(const std::vector<std::string>& folders,
       report.absent.push_back(std::string("e2e/") + table);
     }
   }
+  std::vector<ServingCase> cases(measurements.size());
+  std::vector<ServingPrediction> predictions(measurements.size());
+  tbb::parallel_for(std::size_t{0}, measurements.size(), [&](std::size_t i) {
+    cases[i] = serving_case(measurements[i], cards);
+    if (cases[i].left_out.empty()) {
+      predictions[i] = predict_serving(cases[i].spec, cards, cases[i].row.id);
+      cases[i].left_out = predictions[i].failure;
+    }
+  });
+  const std::map<std::string, Series> series = series_of(cases);
+  std::set<std::size_t> lowest;
+  for (const auto& [name, rows] : series) {
+    lowest.insert(rows.front());
+  }
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    compare_case("zero-shot", cases[i], predictions[i], lowest.count(i) != 0, report.rows);
+  }
+  add_calibrated(cases, series, cards, report);
   std::stable_sort(
       report.rows.begin(), report.rows.end(),
       [](const ServingComparison& a, const ServingComparison& b) { return a.group < b.group; });

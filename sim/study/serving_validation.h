@@ -3,7 +3,9 @@
 //
 // Each row that the rule of serving_case takes is simulated from its scenario and compared in up to
 // three quantities: time per output token, tokens a second and GPU, time to first token. Families
-// are model x hardware. `zero-shot`: nothing measured end to end enters.
+// are model x hardware. `zero-shot`: nothing measured end to end enters. `calibrated`: one
+// efficiency set per (machine, framework, version), fitted on the lowest and highest concurrency of
+// some of its series (rows that differ in concurrency only); judged on the concurrencies between.
 #pragma once
 
 #include <functional>
@@ -30,8 +32,13 @@ struct ServingPrediction {
   std::string failure;                        ///< why there is none: out of memory ...
 };
 
-/// Simulates the run of a case that is not left out.
-ServingPrediction predict_serving(const ServingCase& measured, const CardLibrary& cards);
+struct SimulationResult;
+
+/// The quantities of a row that a result has.
+ServingPrediction prediction_of(const SimulationResult& result);
+/// Simulates a scenario as `moesim run` does. Throws InputError for files that it names.
+ServingPrediction predict_serving(const ScenarioSpec& spec, const CardLibrary& cards,
+                                  const std::string& name);
 
 /// One quantity of one row beside its prediction, or the reason why there is none.
 struct ServingComparison {
@@ -49,6 +56,7 @@ struct ServingValidation {
   std::vector<ServingComparison> rows;  ///< sorted by group
   std::vector<Diagnostic> problems;     ///< bad cells: file, row, column
   std::vector<std::string> absent;      ///< tables that no folder holds
+  std::vector<std::string> notes;       ///< the fitted efficiency sets
 };
 
 /// Runs the suite over the tables that exist below `folders` (DIR or DIR/e2e).
