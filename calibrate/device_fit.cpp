@@ -9,7 +9,7 @@
 #include <mutex>
 #include <thread>
 
-#include "calibrate/device_peaks.h"
+#include "sim/cost/device_peaks.h"
 
 namespace moesim {
 namespace {

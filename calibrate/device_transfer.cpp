@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "calibrate/device_peaks.h"
+#include "sim/cost/device_peaks.h"
 
 namespace moesim {
 namespace {

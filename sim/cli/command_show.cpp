@@ -11,6 +11,7 @@
 #include "sim/input/json_schema.h"
 #include "sim/input/model_card_count.h"
 #include "sim/input/scenario.h"
+#include "sim/report/curve_text.h"
 
 namespace moesim {
 namespace {
@@ -147,6 +148,13 @@ void show_card(std::ostream& out, const CardLibrary& cards, const ShowArguments&
       show_counts(out, load_model_card(cards.path(kind, arguments.what)));
     }
     print_leaves(out, json, "");
+    if (kind == CardKind::device) {
+      for (const CurveFile& file : *cards.curve_files()) {
+        if (file.device == arguments.what) {
+          write_curve_set(out, CurveSet::load(file.path));
+        }
+      }
+    }
     return;
   }
   const std::string nearest = nearest_word(arguments.what, known);

@@ -20,6 +20,8 @@ constexpr Command kCommands[] = {
      "moesim run scenarios/quickstart.json --set /routing/sigma=1.1", define_run},
     {"compare", "two scenarios or results side by side", "moesim compare quickstart result.json",
      define_compare},
+    {"explain", "which parameters an answer hangs on, and what its band is made of",
+     "moesim explain quickstart", define_explain},
     {"show", "list or print models, profiles, scenarios and file formats",
      "moesim show deepseek_v3", define_show},
     {"import", "turn other people's files into cards",

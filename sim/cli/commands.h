@@ -36,6 +36,7 @@ struct Command {
 std::span<const Command> commands();
 
 CommandBody define_calibrate(CLI::App& app, const CommandContext& context);
+CommandBody define_explain(CLI::App& app, const CommandContext& context);
 CommandBody define_route(CLI::App& app, const CommandContext& context);
 CommandBody define_place(CLI::App& app, const CommandContext& context);
 CommandBody define_run(CLI::App& app, const CommandContext& context);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/base/random.h"
 #include "sim/moe/token_routing_input.h"
 
 namespace moesim {
@@ -67,6 +68,52 @@ void LoadView::drop_overflow(LayerLoad& load, const LoadProfile& profile,
   load.experts.hottest = std::min(load.experts.hottest, static_cast<double>(places));
 }
 
+namespace {
+
+/// Expected tokens of the hottest expert on the hottest rank. The profile has the hottest of all
+/// experts; maxima of n alike counts stand out from their mean by about sqrt(2 ln n), so the
+/// hottest of a rank's own few stands out less.
+double hottest_on_rank(const LoadProfile& profile, std::int64_t ranks) {
+  const double active = std::max(profile.active_slots_hottest, 1e-9);
+  const double mean = profile.hottest_rank_load / active;
+  const double all =
+      profile.mean_expert_load > 0
+          ? profile.mean_rank_load * static_cast<double>(ranks) / profile.mean_expert_load
+          : 1.0;
+  const double own = all / static_cast<double>(ranks);
+  const double share =
+      all > 1.0 ? std::sqrt(portable_log(std::max(own, 1.0)) / portable_log(all)) : 0.0;
+  const double stands_out = std::max(0.0, profile.hottest_expert_load - profile.mean_expert_load);
+  return std::min({mean + stands_out * share, profile.hottest_rank_load,
+                   std::max(profile.hottest_expert_load, mean)});
+}
+
+/// Expected rows when each active expert's count is rounded up to tiles of 64, as
+/// `ExpertLoad::of` does with real counts. Counts are taken as uniform around their mean, as wide
+/// as the hottest expert says; E[ceil] then has a closed form.
+double expected_padded(const ExpertLoad& load) {
+  constexpr double kTile = 64.0;
+  if (load.active_experts <= 0 || load.assignments <= 0) {
+    return 0;
+  }
+  const double mean = load.assignments / load.active_experts / kTile;
+  const double experts = std::max(load.active_experts, 2.0);
+  const double deviation =
+      std::max(0.0, load.hottest / kTile - mean) / std::sqrt(2.0 * portable_log(experts));
+  // Ends just below whole tiles: counts of exactly 64 fill one tile.
+  const double reach = std::max(std::sqrt(3.0) * deviation, 1e-9);
+  const double low = std::max(0.0, mean - reach - 1e-6);
+  const double high = std::max(low + 1e-9, mean + reach - 1e-6);
+  const auto integral = [](double x) {  // of ceil from 0 to x
+    const double whole = std::floor(x);
+    return whole * (whole + 1.0) / 2.0 + (whole + 1.0) * (x - whole);
+  };
+  const double tiles = std::max(1.0, (integral(high) - integral(low)) / (high - low));
+  return std::max(load.assignments, tiles * kTile * load.active_experts);
+}
+
+}  // namespace
+
 LayerLoad LoadView::at(std::int64_t moe_layer, double tokens_per_rank) const {
   const std::int64_t layer = alike_ ? 0 : moe_layer;
   const double tokens = tokens_per_rank * static_cast<double>(ranks_);
@@ -74,12 +121,11 @@ LayerLoad LoadView::at(std::int64_t moe_layer, double tokens_per_rank) const {
   LayerLoad load;
   load.experts.assignments = profile.hottest_rank_load;
   load.experts.active_experts = profile.active_slots_hottest;
-  load.experts.hottest = profile.hottest_expert_load;
-  load.experts.padded = profile.hottest_rank_load +
-                        32.0 * profile.active_slots_hottest;  // half a 64-row tile an expert
+  load.experts.hottest = hottest_on_rank(profile, ranks_);
   if (capacity_factor_ > 0) {
     drop_overflow(load, profile, layer);
   }
+  load.experts.padded = expected_padded(load.experts);
   // The busiest rank receives more copies than anyone sends; a node's network cards share what
   // arrives at the node.
   const double receive =

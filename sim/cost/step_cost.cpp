@@ -3,21 +3,27 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace moesim {
-
 namespace {
 
+// 80% half-widths of communication, log space. Fits of exchange kernels miss multi-node rows by
+// 3.0-5.4% (PHYSICS.md section 2) on the fabric they were fitted to; another fabric is taken as
+// twice that. Two-parameter lines of collectives miss by 10-29% between 1 and 16 MiB. Estimates.
+constexpr double kExchangeError = 0.10;
+constexpr double kSyncError = 0.20;
+// Everything on a machine together: eight 8 x H100 systems with the same software differ by 3.6% in
+// throughput (MLPerf Inference v4.1, Mixtral 8x7B).
+constexpr double kMachineError = 0.036;
 ExchangeKernel kernel_for(DispatchKernel dispatch, Phase phase) {
   const bool is_low_latency = dispatch == DispatchKernel::low_latency ||
                               (dispatch == DispatchKernel::automatic && phase == Phase::decode);
   return is_low_latency ? ExchangeKernel::low_latency : ExchangeKernel::normal;
 }
 
-}  // namespace
-
 /// Seconds of a run of ops on one stream, by what they were for.
-struct StepCostModel::Part {
+struct Part {
   double seconds = 0;
   std::array<double, kNumOpKinds> by_kind{};
   std::array<double, kNumOpFamilies> by_family{};
@@ -29,24 +35,364 @@ struct StepCostModel::Part {
     by_kind[static_cast<std::size_t>(kind)] += time;
     by_basis[static_cast<std::size_t>(basis)] += time;
   }
-  void add(const Part& other) {
-    seconds += other.seconds;
-    flops += other.flops;
-    for (std::size_t i = 0; i < kNumOpKinds; ++i) {
-      by_kind[i] += other.by_kind[i];
+};
+
+void accumulate(StepCost& total, const Part& part, double times) {
+  total.seconds += Seconds(part.seconds * times);
+  total.flops += part.flops * times;
+  for (std::size_t i = 0; i < kNumOpKinds; ++i) {
+    total.by_kind[i] += part.by_kind[i] * times;
+  }
+  for (std::size_t i = 0; i < kNumOpFamilies; ++i) {
+    total.by_family[i] += part.by_family[i] * times;
+  }
+  for (std::size_t i = 0; i < total.by_basis.size(); ++i) {
+    total.by_basis[i] += part.by_basis[i] * times;
+  }
+}
+
+/// How the step's time follows the times of a layer's parts: its partial derivatives.
+struct Sensitivity {
+  double fixed = 1;
+  double shared = 1;
+  double experts = 1;
+  double dispatch = 1;
+  double combine = 1;
+};
+
+}  // namespace
+
+double ErrorSource::half_width_s() const { return std::sqrt(shared_s * shared_s + own_squared); }
+
+/// The template with each distinct shape once and its curve beside it.
+struct StepCostModel::Plan {
+  struct Shape {
+    TemplateOp item;
+    CurvePick pick;
+  };
+  struct Use {
+    std::size_t shape;
+    OpKind kind;
+  };
+  struct Layer {
+    std::vector<Use> before, shared, after;
+    CurvePick experts;
+  };
+  std::vector<Shape> shapes;
+  std::vector<Layer> layers;
+  Layer ends;  ///< embedding before, head after
+
+  std::vector<Use> add(const std::vector<TemplateOp>& ops, const CostModel& cost) {
+    std::vector<Use> uses;
+    for (const TemplateOp& item : ops) {
+      const auto same = [&](const Shape& known) {
+        return known.item.rows == item.rows && known.item.row_share == item.row_share &&
+               known.item.context_share == item.context_share &&
+               known.item.prototype == item.prototype;
+      };
+      auto found = std::find_if(shapes.begin(), shapes.end(), same);
+      if (found == shapes.end()) {
+        shapes.push_back({item, cost.pick(item.prototype)});
+        found = shapes.end() - 1;
+      }
+      uses.push_back({static_cast<std::size_t>(found - shapes.begin()), item.kind});
     }
-    for (std::size_t i = 0; i < kNumOpFamilies; ++i) {
-      by_family[i] += other.by_family[i];
-    }
-    for (std::size_t i = 0; i < by_basis.size(); ++i) {
-      by_basis[i] += other.by_basis[i];
-    }
+    return uses;
   }
 };
 
+/// One pass over the template; the band is collected when `band` is given, and single ops when `ops`
+/// is.
+class StepCostModel::Evaluation {
+ public:
+  Evaluation(const StepCostModel& model, const StepBatch& batch, OverlapRule overlap,
+             StepBand* band, std::vector<ExposedOp>* ops = nullptr)
+      : model_(model),
+        plan_(*model.plan_),
+        overlap_(overlap),
+        band_(band),
+        ops_(ops),
+        whole_(batch),
+        half_(batch.split(2.0)),
+        points_(2 * plan_.shapes.size()) {}
+
+  StepCost run() {
+    const StepTemplate& step = model_.template_;
+    LayerTemplate no_layer;
+    add_layer(no_layer, plan_.ends, OverlapRule::serial);
+    for (std::size_t i = 0; i < step.layers.size(); ++i) {
+      add_layer(step.layers[i], plan_.layers[i], overlap_);
+    }
+    total_.seconds += Seconds(model_.host_overhead_s_);
+    total_.by_kind[static_cast<std::size_t>(OpKind::host)] += model_.host_overhead_s_;
+    total_.by_basis[static_cast<std::size_t>(Basis::estimate)] += model_.host_overhead_s_;
+    if (band_ != nullptr) {
+      finish_band();
+    }
+    return total_;
+  }
+
+ private:
+  /// An op of one shape for one batch: evaluated when first used.
+  struct Point {
+    CostEstimate cost;
+    double flops = 0;
+    double exposed_s = 0;  ///< over all layers, weighted by the step's sensitivity
+    OpFamily family = OpFamily::gemm;
+    bool known = false;
+  };
+
+  CostEstimate estimate(const Op& op, const CurvePick& pick) const {
+    return band_ != nullptr ? model_.cost_.estimate(op, pick) : model_.cost_.point(op, pick);
+  }
+
+  Point& point(std::size_t shape, bool halved) {
+    Point& point = points_[2 * shape + (halved ? 1 : 0)];
+    if (!point.known) {
+      const Plan::Shape& entry = plan_.shapes[shape];
+      const Op op = entry.item.bind(halved ? half_ : whole_);
+      point.known = true;
+      point.family = family_of(op);
+      point.cost = estimate(op, entry.pick);
+      point.flops = point.cost.seconds.value() > 0 ? work_of(op).flops.value() : 0.0;
+    }
+    return point;
+  }
+
+  void add_ops(Part& part, const std::vector<Plan::Use>& uses, bool halved) {
+    for (const Plan::Use& use : uses) {
+      const Point& one = point(use.shape, halved);
+      const double seconds = one.cost.seconds.value();
+      part.add(use.kind, seconds, one.cost.basis);
+      part.by_family[static_cast<std::size_t>(one.family)] += seconds;
+      part.flops += one.flops;
+    }
+  }
+
+  /// Returns the seconds of the collectives.
+  double add_syncs(Part& part, const std::vector<TemplateSync>& syncs, const StepBatch& batch) {
+    double sum = 0;
+    const double tokens = batch.tokens();
+    for (const TemplateSync& sync : syncs) {
+      if (tokens > 0) {
+        const double seconds =
+            model_.collectives_.collective(sync.op, sync.ranks, sync.bytes_per_token * tokens)
+                .value();
+        part.add(OpKind::tensor_sync, seconds, Basis::fitted);
+        sum += seconds;
+      }
+    }
+    return sum;
+  }
+
+  void expose(const std::vector<Plan::Use>& uses, bool halved, double times) {
+    for (const Plan::Use& use : uses) {
+      Point& one = point(use.shape, halved);
+      one.exposed_s += one.cost.seconds.value() * times;
+    }
+  }
+
+  void add_layer(const LayerTemplate& layer, const Plan::Layer& uses, OverlapRule overlap) {
+    const bool splits =
+        overlap == OverlapRule::two_batch && layer.experts && layer.experts->has_exchange;
+    const double parts = splits ? 2.0 : 1.0;
+    const StepBatch& batch = splits ? half_ : whole_;
+    const double count = static_cast<double>(layer.count);
+
+    Part fixed;
+    add_ops(fixed, uses.before, splits);
+    double sync_s = add_syncs(fixed, layer.after_attention, batch);
+    add_ops(fixed, uses.after, splits);
+    sync_s += add_syncs(fixed, layer.after_ffn, batch);
+    Part shared;
+    add_ops(shared, uses.shared, splits);
+    accumulate(total_, fixed, parts * count);
+    accumulate(total_, shared, parts * count);
+
+    double fixed_times = parts * count;
+    double shared_times = parts * count;
+    if (layer.experts) {
+      fixed_times = 0;
+      shared_times = 0;
+      add_experts(layer, uses.experts, overlap, parts, batch, fixed, shared, fixed_times,
+                  shared_times);
+    }
+    if (band_ != nullptr) {
+      expose(uses.before, splits, fixed_times);
+      expose(uses.after, splits, fixed_times);
+      expose(uses.shared, splits, shared_times);
+      band_->sync.exposed_s += sync_s * fixed_times;
+    }
+  }
+
+  /// Routed experts and exchanges of all layers of a class; adds to `fixed_times` and
+  /// `shared_times` how many times the step feels the seconds of the class's other ops.
+  void add_experts(const LayerTemplate& layer, const CurvePick& pick, OverlapRule overlap,
+                   double parts, const StepBatch& batch, const Part& fixed, const Part& shared,
+                   double& fixed_times, double& shared_times) {
+    const TemplateExperts& experts = *layer.experts;
+    const StepTemplate& step = model_.template_;
+    const std::int64_t distinct = model_.loads_.layers_are_alike() ? 1 : layer.count;
+    const double repeat = parts * static_cast<double>(layer.count) / static_cast<double>(distinct);
+    const double ranks = static_cast<double>(step.ways.expert);
+    // All tokens of the step, spread over the ranks of the exchange.
+    const double tokens = batch.tokens() * static_cast<double>(step.ways.data);
+    ErrorSource error;  // own errors add up first: all layers of the class are one shape
+    double own_s = 0;
+    for (std::int64_t i = 0; i < distinct; ++i) {
+      const LayerLoad load = model_.loads_.at(experts.first_moe_layer + i, tokens / ranks);
+      MoeOp op = experts.prototype;
+      op.tokens = tokens;
+      op.arriving = experts.has_exchange ? load.exchange.rank_copies : 0.0;
+      op.load = load.experts;
+      const CostEstimate cost = estimate(op, pick);
+      Part work;
+      if (cost.seconds.value() > 0) {
+        work.add(OpKind::experts, cost.seconds.value(), cost.basis);
+        work.by_family[static_cast<std::size_t>(OpFamily::grouped_gemm)] += cost.seconds.value();
+        work.flops += work_of(op).flops.value();
+      }
+      accumulate(total_, work, repeat);
+      Sensitivity weight;
+      if (experts.has_exchange) {
+        weight = add_exchange(experts, load, overlap, repeat,
+                              fixed.seconds + shared.seconds + work.seconds, shared.seconds);
+      }
+      fixed_times += repeat * weight.fixed;
+      shared_times += repeat * weight.shared;
+      const double exposed = work.seconds * repeat * weight.experts;
+      if (ops_ != nullptr) {
+        ops_->push_back({op, pick, OpKind::experts, cost, exposed});
+      }
+      error.exposed_s += exposed;
+      error.shared_s += exposed * cost.shared_uncertainty;
+      own_s += exposed * cost.own_uncertainty;
+      if (band_ != nullptr && pick.curve != nullptr && !cost.in_range) {
+        band_->extrapolated_s += exposed;
+      }
+    }
+    if (band_ != nullptr) {
+      ErrorSource& family = band_->families[static_cast<std::size_t>(OpFamily::grouped_gemm)];
+      family.exposed_s += error.exposed_s;
+      family.shared_s += error.shared_s;
+      family.own_squared += own_s * own_s;
+    }
+  }
+
+  /// Dispatch and combine of one part of one layer, `repeat` times; `compute` are the seconds that
+  /// may hide them.
+  Sensitivity add_exchange(const TemplateExperts& experts, const LayerLoad& load,
+                           OverlapRule overlap, double repeat, double compute, double shared_s) {
+    const double hidden = model_.template_.hidden;
+    const ExchangeCost dispatch =
+        model_.collectives_.exchange(model_.kernel_, ExchangeDirection::dispatch, load.exchange,
+                                     hidden, experts.dispatch_format);
+    const ExchangeCost combine = model_.collectives_.exchange(
+        model_.kernel_, ExchangeDirection::combine, load.exchange, hidden, experts.combine_format);
+    const double out_s = dispatch.seconds.value();
+    const double back_s = combine.seconds.value();
+    const double exchange = out_s + back_s;
+    const double taxed = out_s * dispatch.sm_fraction + back_s * combine.sm_fraction;
+    double exposed = exchange;  // seconds that nothing hides
+    Sensitivity weight;
+    const auto communication_decides = [&] { weight = {0, 0, 0, 1, 1}; };
+    switch (overlap) {
+      case OverlapRule::serial:
+        break;
+      case OverlapRule::shared_expert:
+        exposed = exchange - std::min(out_s, shared_s);
+        (shared_s < out_s ? weight.shared : weight.dispatch) = 0;
+        break;
+      case OverlapRule::two_batch:
+        // While an exchange runs, compute advances at the share of SMs it leaves: the tax is paid
+        // once per exchanged second.
+        exposed = std::max(taxed, exchange - compute);
+        if (taxed < exchange - compute) {
+          communication_decides();
+        } else {
+          weight.dispatch = dispatch.sm_fraction;
+          weight.combine = combine.sm_fraction;
+        }
+        break;
+      case OverlapRule::perfect:
+        exposed = std::max(0.0, exchange - compute);
+        if (exchange > compute) {
+          communication_decides();
+        } else {
+          weight.dispatch = 0;
+          weight.combine = 0;
+        }
+        break;
+    }
+    total_.exchange += Seconds(exchange * repeat);
+    const double dispatch_share = exchange > 0 ? out_s / exchange : 0.0;
+    total_.seconds += Seconds(exposed * repeat);
+    total_.by_kind[static_cast<std::size_t>(OpKind::dispatch)] += exposed * dispatch_share * repeat;
+    total_.by_kind[static_cast<std::size_t>(OpKind::combine)] +=
+        exposed * (1.0 - dispatch_share) * repeat;
+    total_.by_basis[static_cast<std::size_t>(Basis::fitted)] += exposed * repeat;
+    if (band_ != nullptr) {
+      band_->exchange.exposed_s += (out_s * weight.dispatch + back_s * weight.combine) * repeat;
+    }
+    return weight;
+  }
+
+  void finish_band() {
+    for (std::size_t i = 0; i < points_.size(); ++i) {
+      const Point& one = points_[i];
+      if (!one.known || one.exposed_s <= 0) {
+        continue;
+      }
+      ErrorSource& family = band_->families[static_cast<std::size_t>(one.family)];
+      const double own = one.exposed_s * one.cost.own_uncertainty;
+      family.exposed_s += one.exposed_s;
+      family.shared_s += one.exposed_s * one.cost.shared_uncertainty;
+      family.own_squared += own * own;
+      const Plan::Shape& shape = plan_.shapes[i / 2];
+      if (!one.cost.in_range && shape.pick.curve != nullptr) {
+        band_->extrapolated_s += one.exposed_s;
+      }
+      if (ops_ != nullptr) {
+        ops_->push_back({shape.item.bind(i % 2 == 0 ? whole_ : half_), shape.pick, shape.item.kind,
+                         one.cost, one.exposed_s});
+      }
+    }
+    band_->machine.exposed_s = total_.seconds.value() - model_.host_overhead_s_;
+    band_->machine.shared_s = band_->machine.exposed_s * kMachineError;
+    band_->exchange.shared_s = band_->exchange.exposed_s * kExchangeError;
+    band_->sync.shared_s = band_->sync.exposed_s * kSyncError;
+    double squares = 0;
+    const auto add = [&](const ErrorSource& source) {
+      const double half = source.half_width_s();
+      squares += half * half;
+    };
+    for (const ErrorSource& family : band_->families) {
+      add(family);
+    }
+    add(band_->exchange);
+    add(band_->sync);
+    add(band_->machine);
+    const double seconds = total_.seconds.value();
+    band_->log_half_width = seconds > 0 ? std::sqrt(squares) / seconds : 0.0;
+  }
+
+  const StepCostModel& model_;
+  const Plan& plan_;
+  OverlapRule overlap_;
+  StepBand* band_;
+  std::vector<ExposedOp>* ops_;
+  const StepBatch whole_;
+  const StepBatch half_;
+  std::vector<Point> points_;  ///< [shapes][whole, half]
+  StepCost total_;
+};
+
 StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routing)
-    : template_(compile_step(scenario)),
-      cost_(*scenario.device),
+    : compiled_(std::make_shared<const StepTemplate>(compile_step(scenario))),
+      template_(*compiled_),
+      cost_(*scenario.device,
+            scenario.curves != nullptr ? device_curves(*scenario.curves) : nullptr,
+            scenario.curves != nullptr && !scenario.curves->software.empty()),
       collectives_(*scenario.cluster,
                    scenario.device->sm_count ? scenario.device->sm_count->value : 1,
                    scenario.spec.communication.communication_sms.value_or(-1)),
@@ -57,147 +403,71 @@ StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routin
       overlap_(scenario.spec.communication.overlap),
       dispatch_(scenario.spec.communication.dispatch),
       kernel_(kernel_for(dispatch_, scenario.spec.workload.phase)),
-      host_overhead_s_(scenario.spec.runtime.host_overhead_s) {}
+      host_overhead_s_(scenario.spec.runtime.host_overhead_s) {
+  plan_step();
+}
 
 StepCostModel::StepCostModel(const StepCostModel& other, Phase phase) : StepCostModel(other) {
   kernel_ = kernel_for(dispatch_, phase);
+  plan_step();
 }
 
-StepCostModel::Part StepCostModel::evaluate_ops(const std::vector<TemplateOp>& ops,
-                                                const StepBatch& batch) const {
-  Part part;
-  for (const TemplateOp& item : ops) {
-    const Op op = item.bind(batch);
-    const CostEstimate cost = cost_.estimate(op);
-    if (cost.seconds.value() <= 0) {
-      continue;
+void StepCostModel::plan_step() {
+  template_ = *compiled_;
+  auto plan = std::make_shared<Plan>();
+  plan->ends.before = plan->add(template_.first, cost_);
+  plan->ends.after = plan->add(template_.last, cost_);
+  for (LayerTemplate& layer : template_.layers) {
+    Plan::Layer uses;
+    if (layer.experts) {
+      if (layer.experts->has_exchange) {
+        layer.experts->prototype.layout = kernel_ == ExchangeKernel::low_latency
+                                              ? ExpertLayout::dispatched_low_latency
+                                              : ExpertLayout::dispatched;
+      }
+      uses.experts = cost_.pick(layer.experts->prototype);
+      if (uses.experts.includes_routing()) {
+        std::erase_if(layer.before, [](const TemplateOp& item) {
+          return std::holds_alternative<RoutingOp>(item.prototype);
+        });
+      }
     }
-    part.add(item.kind, cost.seconds.value() + cost_.launch_gap().value(), cost.basis);
-    part.by_family[static_cast<std::size_t>(family_of(op))] += cost.seconds.value();
-    part.flops += work_of(op).flops.value();
+    uses.before = plan->add(layer.before, cost_);
+    uses.shared = plan->add(layer.shared, cost_);
+    uses.after = plan->add(layer.after, cost_);
+    plan->layers.push_back(std::move(uses));
   }
-  return part;
+  plan_ = std::move(plan);
 }
 
-StepCostModel::Part StepCostModel::evaluate_syncs(const std::vector<TemplateSync>& syncs,
-                                                  const StepBatch& batch) const {
-  Part part;
-  for (const TemplateSync& sync : syncs) {
-    const double tokens = batch.tokens();
-    if (tokens > 0) {
-      part.add(OpKind::tensor_sync,
-               collectives_.collective(sync.op, sync.ranks, sync.bytes_per_token * tokens).value(),
-               Basis::fitted);
-    }
+std::vector<const CurveSource*> StepCostModel::curve_sources() const {
+  std::vector<const CurveSource*> used;
+  for (const Plan::Shape& shape : plan_->shapes) {
+    used.push_back(shape.pick.source);
   }
-  return part;
+  for (const Plan::Layer& layer : plan_->layers) {
+    used.push_back(layer.experts.source);
+  }
+  std::erase(used, nullptr);
+  std::sort(used.begin(), used.end());  // all point into one list, which is in order of preference
+  used.erase(std::unique(used.begin(), used.end()), used.end());
+  return used;
 }
 
-void StepCostModel::add_layer(const LayerTemplate& layer, const StepBatch& whole,
-                              OverlapRule overlap, StepCost& total) const {
-  const bool splits =
-      overlap == OverlapRule::two_batch && layer.experts && layer.experts->has_exchange;
-  const double parts = splits ? 2.0 : 1.0;
-  const StepBatch batch = splits ? whole.split(2.0) : whole;
-
-  Part fixed = evaluate_ops(layer.before, batch);
-  fixed.add(evaluate_syncs(layer.after_attention, batch));
-  fixed.add(evaluate_ops(layer.after, batch));
-  fixed.add(evaluate_syncs(layer.after_ffn, batch));
-  const Part shared = evaluate_ops(layer.shared, batch);
-
-  const auto accumulate = [&](const Part& part, double times) {
-    total.seconds += Seconds(part.seconds * times);
-    total.flops += part.flops * times;
-    for (std::size_t i = 0; i < kNumOpKinds; ++i) {
-      total.by_kind[i] += part.by_kind[i] * times;
-    }
-    for (std::size_t i = 0; i < kNumOpFamilies; ++i) {
-      total.by_family[i] += part.by_family[i] * times;
-    }
-    for (std::size_t i = 0; i < total.by_basis.size(); ++i) {
-      total.by_basis[i] += part.by_basis[i] * times;
-    }
-  };
-  const double count = static_cast<double>(layer.count);
-  accumulate(fixed, parts * count);
-  accumulate(shared, parts * count);
-  if (!layer.experts) {
-    return;
-  }
-
-  const TemplateExperts& experts = *layer.experts;
-  const std::int64_t distinct = loads_.layers_are_alike() ? 1 : layer.count;
-  const double repeat = count / static_cast<double>(distinct);
-  const double data = static_cast<double>(template_.ways.data);
-  const double ranks = static_cast<double>(template_.ways.expert);
-  // All tokens of the step, spread over the ranks of the exchange.
-  const double tokens = batch.tokens() * data;
-  for (std::int64_t i = 0; i < distinct; ++i) {
-    const LayerLoad load = loads_.at(experts.first_moe_layer + i, tokens / ranks);
-    MoeOp op = experts.prototype;
-    op.tokens = tokens;
-    op.load = load.experts;
-    const CostEstimate cost = cost_.estimate(op);
-    Part work;
-    if (cost.seconds.value() > 0) {
-      work.add(OpKind::experts, cost.seconds.value() + cost_.launch_gap().value(), cost.basis);
-      work.by_family[static_cast<std::size_t>(OpFamily::grouped_gemm)] += cost.seconds.value();
-      work.flops += work_of(op).flops.value();
-    }
-    accumulate(work, parts * repeat);
-    if (!experts.has_exchange) {
-      continue;
-    }
-    const ExchangeCost dispatch =
-        collectives_.exchange(kernel_, ExchangeDirection::dispatch, load.exchange, template_.hidden,
-                              experts.dispatch_format);
-    const ExchangeCost combine =
-        collectives_.exchange(kernel_, ExchangeDirection::combine, load.exchange, template_.hidden,
-                              experts.combine_format);
-    const double exchange = dispatch.seconds.value() + combine.seconds.value();
-    const double taxed = dispatch.seconds.value() * dispatch.sm_fraction +
-                         combine.seconds.value() * combine.sm_fraction;
-    const double compute = fixed.seconds + shared.seconds + work.seconds;
-    double exposed = exchange;  // seconds of the exchange, all parts together, that nothing hides
-    switch (overlap) {
-      case OverlapRule::serial:
-        break;
-      case OverlapRule::shared_expert:
-        exposed = exchange - std::min(dispatch.seconds.value(), shared.seconds);
-        break;
-      case OverlapRule::two_batch:
-        // While an exchange runs, compute advances at the share of SMs it leaves: the tax is paid
-        // once per exchanged second.
-        exposed = std::max(parts * taxed, parts * (exchange - compute));
-        break;
-      case OverlapRule::perfect:
-        exposed = std::max(0.0, exchange - compute);
-        break;
-    }
-    total.exchange += Seconds(parts * exchange * repeat);
-    const double dispatch_share = exchange > 0 ? dispatch.seconds.value() / exchange : 0.0;
-    total.seconds += Seconds(exposed * repeat);
-    total.by_kind[static_cast<std::size_t>(OpKind::dispatch)] += exposed * dispatch_share * repeat;
-    total.by_kind[static_cast<std::size_t>(OpKind::combine)] +=
-        exposed * (1.0 - dispatch_share) * repeat;
-    total.by_basis[static_cast<std::size_t>(Basis::fitted)] += exposed * repeat;
-  }
+std::vector<ExposedOp> StepCostModel::exposed_ops(const StepBatch& batch) const {
+  StepBand band;
+  std::vector<ExposedOp> ops;
+  Evaluation(*this, batch, overlap_, &band, &ops).run();
+  return ops;
 }
 
 StepCost StepCostModel::evaluate(const StepBatch& batch, OverlapRule overlap) const {
-  StepCost total;
-  LayerTemplate ends;  // embedding and head, as a layer of their own
-  ends.before = template_.first;
-  ends.after = template_.last;
-  add_layer(ends, batch, OverlapRule::serial, total);
-  for (const LayerTemplate& layer : template_.layers) {
-    add_layer(layer, batch, overlap, total);
-  }
-  total.seconds += Seconds(host_overhead_s_);
-  total.by_kind[static_cast<std::size_t>(OpKind::host)] += host_overhead_s_;
-  total.by_basis[static_cast<std::size_t>(Basis::estimate)] += host_overhead_s_;
-  return total;
+  return Evaluation(*this, batch, overlap, nullptr).run();
+}
+
+StepCost StepCostModel::evaluate(const StepBatch& batch, StepBand& band) const {
+  band = {};
+  return Evaluation(*this, batch, overlap_, &band).run();
 }
 
 }  // namespace moesim

@@ -152,8 +152,7 @@ class StepGraphBuilder {
     for (const TemplateOp& item : ops) {
       const CostEstimate cost = model_.cost_model().estimate(item.bind(batch_));
       if (cost.seconds.value() > 0) {
-        add_everywhere(m, item.kind, cost.seconds + model_.cost_model().launch_gap(),
-                       name + " " + choice_name(item.kind));
+        add_everywhere(m, item.kind, cost.seconds, name + " " + choice_name(item.kind));
       }
     }
   }
@@ -293,12 +292,12 @@ class StepGraphBuilder {
                    const TaskRow* dispatched, const std::string& name) {
     MoeOp op = layer.experts->prototype;
     op.tokens = batch_.tokens() * static_cast<double>(step_.ways.data);
+    const CurvePick pick = model_.cost_model().pick(op);
     const LabelId text = label(name + " experts");
     for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
       op.load = pass.experts[gpu];
-      const Seconds seconds = model_.cost_model().estimate(op).seconds;
-      const Seconds duration =
-          seconds.value() > 0 ? seconds + model_.cost_model().launch_gap() : Seconds(0);
+      op.arriving = pass.exchange.empty() ? 0.0 : pass.exchange[gpu].rank_copies;
+      const Seconds duration = model_.cost_model().point(op, pick).seconds;
       const TaskId id = add_task(gpu, kCompute, OpKind::experts, duration, text, last_[m][gpu]);
       if (dispatched != nullptr) {
         builder_.add_dependency(*(*dispatched)[gpu], id);

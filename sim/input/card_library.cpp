@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/input/card_library.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 
 #include "sim/base/text_hash.h"
 
@@ -64,6 +66,18 @@ CardLibrary CardLibrary::open(const std::string& root) {
       add_card(library.paths_[cluster ? CardKind::cluster : CardKind::device], entry.path());
     }
   }
+  std::vector<CurveFile> curve_files;
+  for (const auto& entry : fs::directory_iterator(base / "hardware_profiles" / "curves", error)) {
+    const std::string stem = entry.path().stem().string();
+    const std::size_t dot = stem.find('.');
+    if (is_card_file(entry) && dot != std::string::npos) {
+      curve_files.push_back({stem.substr(0, dot), stem.substr(dot + 1), entry.path().string()});
+    }
+  }
+  std::sort(curve_files.begin(), curve_files.end(), [](const CurveFile& a, const CurveFile& b) {
+    return std::tie(a.device, a.software) < std::tie(b.device, b.software);
+  });
+  library.curve_files_ = std::make_shared<const std::vector<CurveFile>>(std::move(curve_files));
   for (const auto& entry : fs::recursive_directory_iterator(base / "scenarios", error)) {
     if (is_card_file(entry)) {
       add_card(library.paths_[CardKind::scenario], entry.path());

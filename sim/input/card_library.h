@@ -2,13 +2,15 @@
 // The shipped cards by id: which files there are, where they lie, and the hash of each text.
 //
 // Layout under the root: models/<id>.json, hardware_profiles/<id>.json (devices),
-// hardware_profiles/cluster_<x>.json (clusters), scenarios/**/<id>.json. `open` only lists names;
+// hardware_profiles/cluster_<x>.json (clusters), hardware_profiles/curves/<device>.<software>.json
+// (fitted curves), scenarios/**/<id>.json. `open` only lists names;
 // texts are read when asked for, so an unreadable card hurts only who uses it. An id that contains
 // "/" or ends in ".json" is a path of the user's own file.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +20,13 @@
 #include "sim/input/hardware_profile.h"
 
 namespace moesim {
+
+/// A file of fitted curves: hardware_profiles/curves/DEVICE.SOFTWARE.json.
+struct CurveFile {
+  std::string device;    ///< "h100_sxm"
+  std::string software;  ///< "trtllm-1.3.0rc20"
+  std::string path;
+};
 
 enum class CardKind { model, device, cluster, scenario };
 std::span<const Choice<CardKind>> choices_of(CardKind);
@@ -35,6 +44,8 @@ class CardLibrary {
   /// the nearest id, or all of them.
   std::string path(CardKind kind, const std::string& id, const std::string& file = "",
                    const std::string& pointer = "") const;
+  /// Every file of fitted curves, in order of device and software.
+  const std::shared_ptr<const std::vector<CurveFile>>& curve_files() const { return curve_files_; }
   /// `text_hash` of the card's text. Throws as `path` does.
   std::uint64_t hash(CardKind kind, const std::string& id) const;
 
@@ -48,6 +59,7 @@ class CardLibrary {
  private:
   std::string root_;
   std::map<CardKind, std::map<std::string, std::string>> paths_;
+  std::shared_ptr<const std::vector<CurveFile>> curve_files_;
 };
 
 }  // namespace moesim

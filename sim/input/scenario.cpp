@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "sim/base/text_hash.h"
+#include "sim/input/curve_files.h"
 
 namespace moesim {
 namespace {
@@ -282,7 +283,12 @@ ParallelWays resolve_prefill_pool(const ScenarioSpec& spec, const ModelCard& mod
 }  // namespace
 
 ScenarioSpec load_scenario_spec(const std::string& path, const CardLibrary* cards) {
-  const Json json = load_json(path);
+  const Json whole = load_json(path);
+  const Json* schema_of_file = whole.find("schema");
+  const bool is_result = schema_of_file != nullptr && schema_of_file->is_text() &&
+                         schema_of_file->as_text().starts_with("moesim/result/") &&
+                         whole.find("scenario") != nullptr;
+  const Json& json = is_result ? *whole.find("scenario") : whole;
   const std::string file = path == "-" ? "standard input" : path;
   Diagnostics diagnostics;
   ScenarioSpec spec = read_object<ScenarioSpec>(json, file, diagnostics);
@@ -344,6 +350,11 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
     scenario.card_hashes.emplace_back(
         scenario.device->id,
         hash_text(cards.hash(CardKind::device, scenario.cluster->node_groups.front().device)));
+  });
+  collect([&] {
+    if (scenario.device != nullptr) {
+      scenario.curves = curve_files_for(*scenario.device, spec.software, cards, file);
+    }
   });
   if (scenario.cluster != nullptr) {
     const NodeGroup& group = scenario.cluster->node_groups.front();

@@ -24,6 +24,8 @@
 
 namespace moesim {
 
+struct CurveFiles;
+
 /// What-ifs on a model card, so that studies can sweep them; absent keys keep the card's value.
 struct ModelEdits {
   std::optional<std::int64_t> experts;         ///< routed experts of each MoE layer
@@ -146,6 +148,7 @@ struct ScenarioSpec {
   std::int64_t nodes = 1;
   std::optional<std::int64_t>
       gpus_per_node;  ///< GPUs of each node that take part; absent: all of them
+  std::string software;  ///< stack whose measured kernels run: "trtllm-1.3.0rc20", "vllm", "none"
   ParallelismSpec parallelism;
   PrecisionSpec precision;
   WorkloadSpec workload;
@@ -187,12 +190,13 @@ struct Scenario {
   std::shared_ptr<const ModelCard> model;  ///< with `model_edits` applied
   std::shared_ptr<const ClusterProfile> cluster;
   std::shared_ptr<const DeviceProfile> device;
+  std::shared_ptr<const CurveFiles> curves;  ///< where the device's fitted curves are
   ParallelWays ways;
   std::optional<ParallelWays> prefill_ways;  ///< of /serving/prefill_pool, when there is one
   std::vector<std::pair<std::string, std::string>> card_hashes;  ///< card id, hash of its text
 };
 
-/// Reads the file's keys without resolving them. Throws InputError with every problem; when there
+/// Reads the file's keys, or those of the scenario inside a result, without resolving them. Throws InputError with every problem; when there
 /// is one and `cards` are given, names of cards that do not exist are reported with it.
 ScenarioSpec load_scenario_spec(const std::string& path, const CardLibrary* cards = nullptr);
 /// Loads the cards and checks everything that involves more than one key. Throws InputError with

@@ -346,6 +346,10 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("nodes", &ScenarioSpec::nodes, {.doc = "nodes used", .min = 1, .max = 65536})
           .add("gpus_per_node", &ScenarioSpec::gpus_per_node,
                {.doc = "GPUs of each node that take part; absent: all", .min = 1, .max = 1024})
+          .add("software", &ScenarioSpec::software,
+               {.doc = "stack whose measured kernels run, trtllm-1.3.0rc20 for example, or a "
+                       "framework for its newest version; none: the device profile's estimates "
+                       "only; absent: for each op the stack whose curve errs least"})
           .add("parallelism", &ScenarioSpec::parallelism,
                {.doc = "how the model is split over the GPUs"})
           .add("precision", &ScenarioSpec::precision, {.doc = "number formats"})

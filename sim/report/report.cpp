@@ -51,7 +51,7 @@ void write_text(std::ostream& out, const SimulationResult& result) {
   if (const NamedMetric* answer = headline(result)) {
     const bool is_output = answer->name.starts_with("output");
     out << "  " << padded(metric_text(std::get<Metric>(answer->value), ""), 10)
-        << (is_output ? "output" : "input") << " tokens/s/GPU"
+        << (is_output ? "  output" : "  input") << " tokens/s/GPU"
         << (result.feasibility.ok ? "" : " if it fitted") << "      "
         << quantity_text(Seconds(result.metric("step_s").value)) << " a step\n\n";
   }
@@ -73,8 +73,9 @@ void write_text(std::ostream& out, const SimulationResult& result) {
   out << "\nFigures\n";
   for (const NamedMetric& named : result.metrics) {
     if (const auto* metric = std::get_if<Metric>(&named.value)) {
-      out << "  " << padded(named.name, 34) << right(metric_text(*metric, named.unit), 12) << "  "
-          << named.doc << "\n";
+      out << "  " << padded(named.name, 34) << right(quantity_text(metric->value, named.unit), 12)
+          << "  " << named.doc << range_text(*metric, named.unit)
+          << (metric->extrapolated ? " [extrapolated]" : "") << "\n";
     }
   }
   for (const NamedMetric& named : result.metrics) {

@@ -73,13 +73,14 @@ std::string text_at(const Json& scenario, std::string_view pointer) {
                               : "";
 }
 
+std::string range_text(const Metric& metric, const std::string& unit) {
+  return metric.low && metric.high ? " (" + quantity_text(*metric.low, unit) + " to " +
+                                         quantity_text(*metric.high, unit) + ")"
+                                   : "";
+}
+
 std::string metric_text(const Metric& metric, const std::string& unit) {
-  std::string text = quantity_text(metric.value, unit);
-  if (metric.low && metric.high) {
-    text +=
-        " (" + quantity_text(*metric.low, unit) + " to " + quantity_text(*metric.high, unit) + ")";
-  }
-  return text;
+  return quantity_text(metric.value, unit) + range_text(metric, unit);
 }
 
 }  // namespace moesim

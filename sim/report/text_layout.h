@@ -18,6 +18,8 @@ std::string wrapped(const std::string& text, std::size_t indent);
 std::string bar(double share, std::size_t width);
 /// Text or number at a pointer of the resolved scenario, "" when there is none.
 std::string text_at(const Json& scenario, std::string_view pointer);
+/// " (2,500 to 2,900)", or nothing without a band.
+std::string range_text(const Metric& metric, const std::string& unit);
 /// The value with its range, if it has one.
 std::string metric_text(const Metric& metric, const std::string& unit);
 

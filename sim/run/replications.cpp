@@ -69,9 +69,19 @@ SimulationResult simulate_replications(const Scenario& scenario, int count,
       for (const double value : values) {
         sum += value;
       }
-      parts[p]->value = sum / static_cast<double>(values.size());
-      parts[p]->low = quantile(values, 0.1);
-      parts[p]->high = quantile(values, 0.9);
+      const double mean = sum / static_cast<double>(values.size());
+      const double below = mean - quantile(values, 0.1);
+      const double above = quantile(values, 0.9) - mean;
+      // Seeds and costs err independently: their half-widths add as squares.
+      const double scale = parts[p]->value != 0 ? mean / parts[p]->value : 1.0;
+      const auto cost_side = [&](const std::optional<double>& end) {
+        return end ? std::fabs(*end - parts[p]->value) * scale : 0.0;
+      };
+      const double low = cost_side(parts[p]->low);
+      const double high = cost_side(parts[p]->high);
+      parts[p]->value = mean;
+      parts[p]->low = mean - std::sqrt(below * below + low * low);
+      parts[p]->high = mean + std::sqrt(above * above + high * high);
     }
   }
   return first;

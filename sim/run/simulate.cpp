@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "sim/base/quantity_text.h"
+#include "sim/base/text_hash.h"
 #include "sim/engine/step_graph.h"
 #include "sim/run/simulate_serving.h"
 #include "sim/run/step_metrics.h"
@@ -28,8 +29,8 @@ void add_alerts(SimulationResult& result) {
 }
 
 StepOutcome run_analytic(const StepCostModel& model, const StepBatch& batch) {
-  const StepCost cost = model.evaluate(batch);
   StepOutcome outcome;
+  const StepCost cost = model.evaluate(batch, outcome.band);
   outcome.seconds = cost.seconds;
   outcome.by_kind = cost.by_kind;
   outcome.by_basis = cost.by_basis;
@@ -48,7 +49,7 @@ StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, con
   StepOutcome outcome;
   outcome.seconds = execution.seconds;
   outcome.by_kind = execution.by_kind;
-  const StepCost closed_form = model.evaluate(batch);
+  const StepCost closed_form = model.evaluate(batch, outcome.band);
   outcome.by_basis = closed_form.by_basis;
   outcome.flops_per_gpu = closed_form.flops;
   outcome.rank_max_over_mean = execution.loads.rank_max_over_mean;
@@ -83,6 +84,9 @@ SimulationResult simulate_here(const Scenario& scenario, const RunOptions& optio
   }
 
   const StepCostModel model(scenario, routing_of(scenario));
+  for (const CurveSource* source : model.curve_sources()) {
+    result.card_hashes.emplace_back(source->id(), hash_text(source->hash));
+  }
   const StepBatch batch = batch_of(scenario);
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);
   check_stop();

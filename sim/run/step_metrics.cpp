@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sim/base/quantity_text.h"
+#include "sim/base/random.h"
 #include "sim/base/text_hash.h"
 
 namespace moesim {
@@ -40,22 +41,51 @@ double accepted_tokens(const WorkloadSpec& workload) {
 }
 
 void add(SimulationResult& result, std::string name, std::string unit, std::string doc,
+         Metric metric) {
+  result.metrics.push_back({std::move(name), std::move(unit), std::move(doc), metric});
+}
+
+void add(SimulationResult& result, std::string name, std::string unit, std::string doc,
          double value, Basis basis) {
   Metric metric;
   metric.value = value;
   metric.basis = basis;
-  result.metrics.push_back({std::move(name), std::move(unit), std::move(doc), metric});
+  add(result, std::move(name), std::move(unit), std::move(doc), metric);
 }
 
 /// A step has one length: its distribution over requests is a point.
-void add_point(SimulationResult& result, std::string name, std::string doc, double value,
-               Basis basis) {
-  Metric metric;
-  metric.value = value;
-  metric.basis = basis;
+void add_point(SimulationResult& result, std::string name, std::string doc, const Metric& metric) {
   result.metrics.push_back(
       {std::move(name), "s", std::move(doc), Distribution{metric, metric, metric, metric}});
 }
+
+constexpr double kExtrapolatedShare = 0.1;  // of the step's time, from which figures are marked
+
+/// Makes figures that go with the step's time or its inverse: same band in log space.
+class TimedFigure {
+ public:
+  TimedFigure(const StepOutcome& outcome, Basis basis)
+      : factor_(portable_exp(outcome.band.log_half_width)),
+        basis_(basis),
+        extrapolated_(outcome.band.extrapolated_s > kExtrapolatedShare * outcome.seconds.value()) {}
+
+  Metric operator()(double value) const {
+    Metric metric;
+    metric.value = value;
+    metric.basis = basis_;
+    metric.extrapolated = extrapolated_;
+    if (factor_ > 1.0) {
+      metric.low = value / factor_;
+      metric.high = value * factor_;
+    }
+    return metric;
+  }
+
+ private:
+  double factor_;
+  Basis basis_;
+  bool extrapolated_;
+};
 
 void add_feasibility(SimulationResult& result, const Scenario& scenario, const MemoryBudget& memory,
                      const StepBatch& batch) {
@@ -90,7 +120,7 @@ void add_feasibility(SimulationResult& result, const Scenario& scenario, const M
 }
 
 void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double step_s,
-                      double tokens) {
+                      double tokens, const TimedFigure& timed) {
   const double gpus = static_cast<double>(scenario.ways.gpus);
   if (tokens <= 0) {
     return;
@@ -100,13 +130,13 @@ void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double
       add(result, "usd_per_million_output_tokens", "usd",
           "at " + number_text(price.usd_per_gpu_hour) + " USD an hour (" + price.provider + " " +
               price.date + ")",
-          price.usd_per_gpu_hour / 3600.0 * gpus * step_s / tokens * 1e6, Basis::datasheet);
+          timed(price.usd_per_gpu_hour / 3600.0 * gpus * step_s / tokens * 1e6));
       break;
     }
   }
   if (scenario.device->power) {
     add(result, "joules_per_output_token", "j", "at the board power limit: an upper bound",
-        scenario.device->power->value.value() * gpus * step_s / tokens, Basis::datasheet);
+        timed(scenario.device->power->value.value() * gpus * step_s / tokens));
   }
 }
 
@@ -171,23 +201,23 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
                       const StepOutcome& outcome, const MemoryBudget& memory) {
   const double gpus = static_cast<double>(scenario.ways.gpus);
   const double step_s = outcome.seconds.value();
-  const Basis basis = mixed_basis(outcome.by_basis);
+  const TimedFigure timed(outcome, mixed_basis(outcome.by_basis));
   const double out = output_tokens(scenario, batch);
   const double in = input_tokens(scenario, batch);
   const bool has_experts = model.step_template().num_moe_layers > 0;
 
-  add_point(result, "step_s", "time of one engine step", step_s, basis);
+  add_point(result, "step_s", "time of one engine step", timed(step_s));
   if (out > 0) {
-    add(result, "output_tokens_per_s_per_gpu", "", "tokens generated", out / step_s / gpus, basis);
-    add_point(result, "tpot_s", "time per output token of a sequence",
-              step_s / (out / (batch.decode_sequences * static_cast<double>(scenario.ways.data))),
-              basis);
+    add(result, "output_tokens_per_s_per_gpu", "", "tokens generated", timed(out / step_s / gpus));
+    add_point(
+        result, "tpot_s", "time per output token of a sequence",
+        timed(step_s / (out / (batch.decode_sequences * static_cast<double>(scenario.ways.data)))));
   }
   if (in > 0) {
-    add(result, "input_tokens_per_s_per_gpu", "", "prompt tokens read", in / step_s / gpus, basis);
+    add(result, "input_tokens_per_s_per_gpu", "", "prompt tokens read", timed(in / step_s / gpus));
     add_point(result, "ttft_s",
-              "time to first token without queueing: the step that reads the prompt", step_s,
-              basis);
+              "time to first token without queueing: the step that reads the prompt",
+              timed(step_s));
   }
   const NumberFormat format =
       has_experts
@@ -196,7 +226,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
           : compute_format(
                 scenario.spec.precision.weights.value_or(scenario.model->weights.dense_ffn));
   add(result, "mfu", "fraction", "of the " + choice_name(format) + " peak, on the busiest GPU",
-      outcome.flops_per_gpu / step_s / model.cost_model().peak(format).value(), basis);
+      timed(outcome.flops_per_gpu / step_s / model.cost_model().peak(format).value()));
   if (has_experts) {
     add(result, "rank_load_max_over_mean", "", "busiest GPU over the mean, mean over layers",
         outcome.rank_max_over_mean, Basis::estimate);
@@ -213,9 +243,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
     const NodeGroup& node = scenario.cluster->node_groups.front();
     const double nic = node.nics.rate.value.value() * static_cast<double>(node.nics.per_node) /
                        static_cast<double>(node.gpus_per_node);
-    Metric metric;
-    metric.value = outcome.nic_bytes / step_s / nic;
-    metric.basis = basis;
+    const Metric metric = timed(outcome.nic_bytes / step_s / nic);
     result.metrics.push_back({"link_utilisation", "fraction",
                               "of the busiest GPU's line rate, mean over the step",
                               MetricGroup{{"nic", metric}}});
@@ -237,7 +265,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
     add(result, "kv_cache_tokens", "", "that fit the cache of one attention replica",
         std::floor(memory.kv_cache_tokens), Basis::estimate);
   }
-  add_cost_metrics(result, scenario, step_s, out);
+  add_cost_metrics(result, scenario, step_s, out, timed);
 
   for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
     const double seconds = outcome.by_kind[static_cast<std::size_t>(kind.value)];

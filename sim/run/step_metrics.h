@@ -15,6 +15,7 @@ struct StepOutcome {
   Seconds seconds;
   std::array<double, kNumOpKinds> by_kind{};
   std::array<double, 4> by_basis{};
+  StepBand band;  ///< of the closed form, in whatever fidelity
   double flops_per_gpu = 0;
   double rank_max_over_mean = 1;
   double expert_max_over_mean = 1;

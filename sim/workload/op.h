@@ -40,6 +40,7 @@ struct GemmOp {
   double n = 0;  ///< outputs
   double k = 0;  ///< inputs
   NumberFormat weights = NumberFormat::bf16;
+  bool operator==(const GemmOp&) const = default;
 };
 
 /// What the routing does to one rank's experts. Only sums enter the cost: the counts need not be
@@ -53,6 +54,14 @@ struct ExpertLoad {
 
   /// From the tokens of each local expert, `tokens` [experts of the rank].
   static ExpertLoad of(std::span<const std::int32_t> tokens);
+  bool operator==(const ExpertLoad&) const = default;
+};
+
+/// How tokens reach the experts of a rank.
+enum class ExpertLayout : std::uint8_t {
+  resident,               ///< every token of the group is on the rank, which works on its own share
+  dispatched,             ///< only selected tokens arrive, the rows of an expert in one run
+  dispatched_low_latency  ///< only selected tokens arrive, into a block of fixed size an expert
 };
 
 /// The routed experts of one layer on one rank: two (plain) or three (gated) matrices of hidden x
@@ -67,7 +76,10 @@ struct MoeOp {
   double expert_ways = 1;  ///< experts are spread over so many ranks
   bool gated = true;
   NumberFormat weights = NumberFormat::bf16;
+  ExpertLayout layout = ExpertLayout::resident;
+  double arriving = 0;  ///< distinct tokens that a dispatch brings to the rank; 0 if resident
   ExpertLoad load;
+  bool operator==(const MoeOp&) const = default;
 };
 
 /// Softmax attention of `sequences` sequences; heads are those of the rank.
@@ -80,6 +92,7 @@ struct AttentionPrefillOp {
   double head_dim = 0;
   double window = 0;  ///< 0: full causal attention
   NumberFormat kv_cache = NumberFormat::bf16;
+  bool operator==(const AttentionPrefillOp&) const = default;
 };
 
 struct AttentionDecodeOp {
@@ -91,6 +104,7 @@ struct AttentionDecodeOp {
   double head_dim = 0;
   double window = 0;  ///< 0: none; kept for the cost model, `context` already respects it
   NumberFormat kv_cache = NumberFormat::bf16;
+  bool operator==(const AttentionDecodeOp&) const = default;
 };
 
 /// Multi-head latent attention, the kernel without its projections.
@@ -108,6 +122,7 @@ struct MlaPrefillOp {
   bool absorbed = false;
   double window = 0;  ///< tokens a query reads at most (sparse attention behind an indexer); 0: all
   NumberFormat kv_cache = NumberFormat::bf16;
+  bool operator==(const MlaPrefillOp&) const = default;
 };
 
 struct MlaDecodeOp {
@@ -119,6 +134,7 @@ struct MlaDecodeOp {
   double latent_dim = 512;
   double window = 0;
   NumberFormat kv_cache = NumberFormat::bf16;
+  bool operator==(const MlaDecodeOp&) const = default;
 };
 
 /// `batch` independent products [m,k] x [k,n] (MLA's absorbed projections, one a head).
@@ -128,12 +144,14 @@ struct BatchedGemmOp {
   double n = 0;
   double k = 0;
   NumberFormat weights = NumberFormat::bf16;
+  bool operator==(const BatchedGemmOp&) const = default;
 };
 
 /// Anything that only streams memory.
 struct ElementwiseOp {
   Bytes bytes;
   double kernels = 1;  ///< launches that share these bytes
+  bool operator==(const ElementwiseOp&) const = default;
 };
 
 /// Scores [tokens, experts] to top-k ids and weights.
@@ -141,6 +159,7 @@ struct RoutingOp {
   double tokens = 0;
   double experts = 0;
   double top_k = 0;
+  bool operator==(const RoutingOp&) const = default;
 };
 
 using Op = std::variant<GemmOp, MoeOp, AttentionPrefillOp, AttentionDecodeOp, MlaPrefillOp,

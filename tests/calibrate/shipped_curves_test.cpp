@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "calibrate/device_peaks.h"
+#include "sim/cost/device_peaks.h"
 #include "calibrate/validate_compute.h"
 #include "sim/cost/curve_transfer.h"
 #include "sim/input/card_library.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibrate/device_peaks.h"
+#include "sim/cost/device_peaks.h"
 
 namespace moesim {
 
