@@ -3,7 +3,7 @@
 
 moesim_build_packages=(
   g++ cmake ninja-build libboost-dev libboost-graph-dev libboost-context-dev nlohmann-json3-dev libcli11-dev libtbb-dev
-  zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libeigen3-dev libnlopt-dev libnlopt-cxx-dev
+  zlib1g-dev libsqlite3-dev node-chart.js libgtest-dev libgmock-dev libbenchmark-dev libeigen3-dev libnlopt-dev libnlopt-cxx-dev
 )
 # Checks on the code itself; the tests that need one skip with a reason when it cannot be had.
 moesim_check_packages=(clang-format clang-16 libclang-rt-16-dev clang-tidy-16)

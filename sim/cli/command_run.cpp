@@ -9,6 +9,7 @@
 #include "sim/base/quantity_text.h"
 #include "sim/cli/commands.h"
 #include "sim/cli/scenario_arguments.h"
+#include "sim/report/html_report.h"
 #include "sim/report/report.h"
 #include "sim/report/trace.h"
 #include "sim/run/replications.h"
@@ -21,6 +22,7 @@ struct RunArguments {
   std::string format = "text";
   std::string out_folder;
   std::string trace_file;
+  std::string html_file;
   int replications = 1;
   bool quiet = false;
 };
@@ -60,6 +62,8 @@ CommandBody define_run(CLI::App& app, const CommandContext& context) {
                  "folder for result.json, metrics.csv, report.md and report.txt");
   app.add_option("--trace", arguments->trace_file,
                  "write the timeline of every GPU as a Chrome/Perfetto trace (event fidelity)");
+  app.add_option("--html", arguments->html_file,
+                 "write a report with charts as one HTML file that needs nothing beside it");
   app.add_option("--replications", arguments->replications,
                  "so many seeds; figures become means with the 10% to 90% range")
       ->check(CLI::Range(1, 10000));
@@ -79,6 +83,9 @@ CommandBody define_run(CLI::App& app, const CommandContext& context) {
         simulate_replications(scenario, arguments->replications, options);
     if (!arguments->trace_file.empty()) {
       write_text_file(arguments->trace_file, chrome_trace(timeline));
+    }
+    if (!arguments->html_file.empty()) {
+      write_text_file(arguments->html_file, html_report(result, deployment_details(scenario)));
     }
     if (!arguments->out_folder.empty()) {
       write_folder(arguments->out_folder, result);

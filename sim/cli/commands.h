@@ -35,12 +35,15 @@ struct Command {
 
 std::span<const Command> commands();
 
+CommandBody define_advise(CLI::App& app, const CommandContext& context);
 CommandBody define_calibrate(CLI::App& app, const CommandContext& context);
 CommandBody define_explain(CLI::App& app, const CommandContext& context);
 CommandBody define_route(CLI::App& app, const CommandContext& context);
 CommandBody define_place(CLI::App& app, const CommandContext& context);
+CommandBody define_plan(CLI::App& app, const CommandContext& context);
 CommandBody define_run(CLI::App& app, const CommandContext& context);
 CommandBody define_show(CLI::App& app, const CommandContext& context);
+CommandBody define_sweep(CLI::App& app, const CommandContext& context);
 CommandBody define_traffic(CLI::App& app, const CommandContext& context);
 CommandBody define_import(CLI::App& app, const CommandContext& context);
 CommandBody define_compare(CLI::App& app, const CommandContext& context);

@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "sim/base/error.h"
-#include "sim/base/quantity_text.h"
+#include "sim/study/sweep_space.h"
 
 namespace moesim {
 namespace {
@@ -27,20 +27,7 @@ void add_scenario_options(CLI::App& app, ScenarioArguments& arguments) {
                  "seed of every random stream, instead of the scenario's");
 }
 
-Json edit_value(const std::string& text, const Field& field) {
-  try {
-    return parse_json(text, "--set");
-  } catch (const InputError&) {
-    if (field.info.kind == FieldKind::number && !field.doc.unit.empty()) {
-      if (const std::optional<double> value = parse_quantity(text, field.doc.unit)) {
-        return Json(*value);
-      }
-    }
-    return Json(text);
-  }
-}
-
-Scenario scenario_from(const ScenarioArguments& arguments, const CardLibrary& cards) {
+NamedSpec spec_from(const ScenarioArguments& arguments, const CardLibrary& cards) {
   const std::string path = is_path(arguments.scenario)
                                ? arguments.scenario
                                : cards.path(CardKind::scenario, arguments.scenario, "command line");
@@ -63,7 +50,7 @@ Scenario scenario_from(const ScenarioArguments& arguments, const CardLibrary& ca
     }
     try {
       const Setter setter = compile_setter(table, edit.substr(0, equals), "--set");
-      setter.apply(&spec, edit_value(edit.substr(equals + 1), setter.field()), "--set",
+      setter.apply(&spec, field_value(edit.substr(equals + 1), setter.field()), "--set",
                    diagnostics);
     } catch (const InputError& error) {
       for (const Diagnostic& diagnostic : error.diagnostics()) {
@@ -72,7 +59,12 @@ Scenario scenario_from(const ScenarioArguments& arguments, const CardLibrary& ca
     }
   }
   diagnostics.throw_if_any();
-  return resolve(spec, cards, path == "-" ? "standard input" : path);
+  return {std::move(spec), path == "-" ? "standard input" : path};
+}
+
+Scenario scenario_from(const ScenarioArguments& arguments, const CardLibrary& cards) {
+  const NamedSpec named = spec_from(arguments, cards);
+  return resolve(named.spec, cards, named.file);
 }
 
 }  // namespace moesim

@@ -24,11 +24,15 @@ struct ScenarioArguments {
 
 void add_scenario_options(CLI::App& app, ScenarioArguments& arguments);
 
+struct NamedSpec {
+  ScenarioSpec spec;
+  std::string file;  ///< where it came from, for messages
+};
+
+/// Loads the file (or shipped id) and applies the edits, without resolving. Throws InputError.
+NamedSpec spec_from(const ScenarioArguments& arguments, const CardLibrary& cards);
+
 /// Loads the file (or shipped id), applies the edits and resolves. Throws InputError.
 Scenario scenario_from(const ScenarioArguments& arguments, const CardLibrary& cards);
-
-/// The value of "--set pointer=value": JSON, else a scaled quantity where the field has a unit ("80
-/// GiB"), else text.
-Json edit_value(const std::string& text, const Field& field);
 
 }  // namespace moesim

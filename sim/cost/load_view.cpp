@@ -3,11 +3,44 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <mutex>
 
 #include "sim/base/random.h"
 #include "sim/moe/token_routing_input.h"
 
 namespace moesim {
+namespace {
+
+/// Profiles of the deployments seen last, a process long: the layouts of a plan and the points of a
+/// sweep mostly route alike, and profiles are the dear part of a skewed LoadView. They depend on
+/// their arguments alone, so sharing them cannot be seen in a result.
+std::shared_ptr<const RoutingProfiles> shared_profiles(const RoutingSpec& routing,
+                                                       std::int32_t layers, const ExpertMap& map) {
+  constexpr std::size_t kKept = 64;
+  struct Entry {
+    RoutingSpec routing;
+    std::int32_t layers;
+    ExpertMap map;
+    std::shared_ptr<const RoutingProfiles> profiles;
+  };
+  static std::mutex mutex;
+  static std::deque<Entry> entries;  // newest first
+  const std::lock_guard lock(mutex);
+  for (const Entry& entry : entries) {
+    if (entry.layers == layers && entry.map == map && entry.routing == routing) {
+      return entry.profiles;
+    }
+  }
+  entries.push_front(
+      {routing, layers, map, std::make_shared<const RoutingProfiles>(routing, layers, map)});
+  if (entries.size() > kKept) {
+    entries.pop_back();
+  }
+  return entries.front().profiles;
+}
+
+}  // namespace
 
 LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus,
                    double capacity_factor)
@@ -22,8 +55,7 @@ LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::in
   const ExpertMap map = ExpertMap::contiguous(
       static_cast<std::int32_t>(step.experts), static_cast<std::int32_t>(ranks_),
       static_cast<std::int32_t>(std::min(ranks_per_domain, ranks_)));
-  profiles_ = std::make_shared<const RoutingProfiles>(
-      routing, static_cast<std::int32_t>(step.num_moe_layers), map);
+  profiles_ = shared_profiles(routing, static_cast<std::int32_t>(step.num_moe_layers), map);
   alike_ =
       profiles_->layer(0).routing().is_balanced() || profiles_->layer(0).routing().is_uniform();
   const std::int64_t layers = alike_ ? 1 : step.num_moe_layers;

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <mutex>
+#include <shared_mutex>
 #include <string_view>
 #include <system_error>
 #include <tuple>
 
 #include "sim/base/text_hash.h"
+#include "sim/input/model_card.h"
 
 namespace moesim {
 namespace {
@@ -19,7 +22,8 @@ constexpr std::size_t kMaxCardBytes = 64u << 20;
 bool is_card_file(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   std::error_code error;
-  return entry.is_regular_file(error) && name.ends_with(".json") && !name.ends_with(".schema.json");
+  return entry.is_regular_file(error) && name.ends_with(".json") && !name.ends_with(".schema.json") &&
+         !name.ends_with(".plan.json");  // a request to the planner
 }
 
 bool is_path(const std::string& id) {
@@ -34,7 +38,36 @@ void add_card(std::map<std::string, std::string>& cards, const fs::path& path) {
   }
 }
 
+/// Values by id, each made once; makers may run twice when two threads ask at the same moment.
+template <class T>
+class Memo {
+ public:
+  template <class Make>
+  T get(const std::string& id, const Make& make) {
+    {
+      const std::shared_lock lock(mutex_);
+      if (const auto known = values_.find(id); known != values_.end()) {
+        return known->second;
+      }
+    }
+    T value = make();
+    const std::unique_lock lock(mutex_);
+    return values_.emplace(id, std::move(value)).first->second;
+  }
+
+ private:
+  std::shared_mutex mutex_;
+  std::map<std::string, T, std::less<>> values_;
+};
+
 }  // namespace
+
+struct CardLibrary::Loaded {
+  Memo<std::shared_ptr<const ModelCard>> models;
+  Memo<std::shared_ptr<const DeviceProfile>> devices;
+  Memo<std::shared_ptr<const ClusterProfile>> clusters;
+  Memo<std::uint64_t> hashes[4];
+};
 
 std::span<const Choice<CardKind>> choices_of(CardKind) {
   static constexpr Choice<CardKind> kChoices[] = {
@@ -45,6 +78,8 @@ std::span<const Choice<CardKind>> choices_of(CardKind) {
   };
   return kChoices;
 }
+
+CardLibrary::CardLibrary() : loaded_(std::make_shared<Loaded>()) {}
 
 CardLibrary CardLibrary::open(const std::string& root) {
   CardLibrary library;
@@ -120,7 +155,30 @@ std::string CardLibrary::path(CardKind kind, const std::string& id, const std::s
 }
 
 std::uint64_t CardLibrary::hash(CardKind kind, const std::string& id) const {
-  return text_hash(read_text_file(path(kind, id), kMaxCardBytes));
+  return loaded_->hashes[static_cast<std::size_t>(kind)].get(
+      id, [&] { return text_hash(read_text_file(path(kind, id), kMaxCardBytes)); });
+}
+
+std::shared_ptr<const ModelCard> CardLibrary::shared_model(const std::string& id,
+                                                           const std::string& file,
+                                                           const std::string& pointer) const {
+  return loaded_->models.get(id, [&] {
+    return std::make_shared<const ModelCard>(
+        load_model_card(path(CardKind::model, id, file, pointer)));
+  });
+}
+
+std::shared_ptr<const DeviceProfile> CardLibrary::shared_device(const std::string& id,
+                                                                const std::string& file,
+                                                                const std::string& pointer) const {
+  return loaded_->devices.get(
+      id, [&] { return std::make_shared<const DeviceProfile>(device(id, file, pointer)); });
+}
+
+std::shared_ptr<const ClusterProfile> CardLibrary::shared_cluster(
+    const std::string& id, const std::string& file, const std::string& pointer) const {
+  return loaded_->clusters.get(
+      id, [&] { return std::make_shared<const ClusterProfile>(cluster(id, file, pointer)); });
 }
 
 DeviceProfile CardLibrary::device(const std::string& id, const std::string& file,

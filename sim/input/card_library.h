@@ -5,7 +5,8 @@
 // hardware_profiles/cluster_<x>.json (clusters), hardware_profiles/curves/<device>.<software>.json
 // (fitted curves), scenarios/**/<id>.json. `open` only lists names;
 // texts are read when asked for, so an unreadable card hurts only who uses it. An id that contains
-// "/" or ends in ".json" is a path of the user's own file.
+// "/" or ends in ".json" is a path of the user's own file. A card is read once a library: resolving
+// a hundred thousand scenarios costs no file access; open the library anew to see edited files.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +28,15 @@ struct CurveFile {
   std::string software;  ///< "trtllm-1.3.0rc20"
   std::string path;
 };
+struct ModelCard;
 
 enum class CardKind { model, device, cluster, scenario };
 std::span<const Choice<CardKind>> choices_of(CardKind);
 
 class CardLibrary {
  public:
+  /// Holds no cards.
+  CardLibrary();
   /// Lists the cards under `root`; folders that are missing hold no cards. Throws InputError when
   /// `root` itself is no folder or two scenarios share an id.
   static CardLibrary open(const std::string& root);
@@ -49,6 +53,16 @@ class CardLibrary {
   /// `text_hash` of the card's text. Throws as `path` does.
   std::uint64_t hash(CardKind kind, const std::string& id) const;
 
+  // The cards themselves, shared and thread-safe; all throw InputError.
+  std::shared_ptr<const ModelCard> shared_model(const std::string& id, const std::string& file = "",
+                                                const std::string& pointer = "") const;
+  std::shared_ptr<const DeviceProfile> shared_device(const std::string& id,
+                                                     const std::string& file = "",
+                                                     const std::string& pointer = "") const;
+  std::shared_ptr<const ClusterProfile> shared_cluster(const std::string& id,
+                                                       const std::string& file = "",
+                                                       const std::string& pointer = "") const;
+
   /// Loads a device profile. Throws InputError.
   DeviceProfile device(const std::string& id, const std::string& file = "",
                        const std::string& pointer = "") const;
@@ -57,9 +71,12 @@ class CardLibrary {
                          const std::string& pointer = "") const;
 
  private:
+  struct Loaded;
+
   std::string root_;
   std::map<CardKind, std::map<std::string, std::string>> paths_;
   std::shared_ptr<const std::vector<CurveFile>> curve_files_;
+  std::shared_ptr<Loaded> loaded_;
 };
 
 }  // namespace moesim

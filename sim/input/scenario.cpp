@@ -34,10 +34,45 @@ const FfnSpec* expert_layers(const ModelCard& model) {
   return nullptr;
 }
 
+bool has_edits(const ModelEdits& edits) {
+  return edits.experts || edits.top_k || edits.expert_width || edits.shared_experts ||
+         edits.layers_fraction || edits.dense;
+}
+
+/// One feed-forward with the parameters that a token uses, or with those of all experts.
+void make_dense(ModelCard& model, DenseEdit equal) {
+  for (LayerClass& layer : model.layers) {
+    FfnSpec& ffn = layer.ffn;
+    if (ffn.kind != FfnKind::moe) {
+      continue;
+    }
+    double all = static_cast<double>(ffn.experts * ffn.width);
+    if (!ffn.expert_sizes.empty()) {
+      all = 0;
+      for (const ExpertSize& size : ffn.expert_sizes) {
+        all += static_cast<double>(size.count * size.width);
+      }
+    }
+    const double routed = equal == DenseEdit::total ? all
+                                                    : all / static_cast<double>(ffn.experts) *
+                                                          static_cast<double>(ffn.top_k);
+    const double narrow =
+        ffn.expert_dim > 0 ? static_cast<double>(ffn.expert_dim) / static_cast<double>(model.hidden)
+                           : 1.0;
+    FfnSpec dense;
+    dense.width = static_cast<std::int64_t>(std::floor(routed * narrow + 0.5)) +
+                  ffn.shared_experts * ffn.shared_width + ffn.residual_width;
+    dense.gated = ffn.gated;
+    dense.has_bias = ffn.has_bias;
+    ffn = dense;
+  }
+  model.weights.dense_ffn = model.weights.routed_experts;
+}
+
 void apply_edits(ModelCard& model, const ModelEdits& edits, const std::string& file,
                  Diagnostics& diagnostics) {
   const bool edits_experts =
-      edits.experts || edits.top_k || edits.expert_width || edits.shared_experts;
+      edits.experts || edits.top_k || edits.expert_width || edits.shared_experts || edits.dense;
   if (edits_experts && expert_layers(model) == nullptr) {
     diagnostics.add(file, "/model_edits", "\"" + model.id + "\" is a dense model",
                     "edit experts of a model that has some");
@@ -71,6 +106,9 @@ void apply_edits(ModelCard& model, const ModelEdits& edits, const std::string& f
       ffn.shared_experts = *edits.shared_experts;
       ffn.shared_width = ffn.shared_width > 0 ? ffn.shared_width : ffn.width;
     }
+  }
+  if (edits.dense) {
+    make_dense(model, *edits.dense);
   }
   if (edits.layers_fraction) {
     model.order.clear();
@@ -332,19 +370,20 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       }
     }
   };
-  ModelCard model;
   collect([&] {
-    model = load_model_card(cards.path(CardKind::model, spec.model, file, "/model"));
-    apply_edits(model, spec.model_edits, file, diagnostics);
-    scenario.model = std::make_shared<const ModelCard>(model);
+    scenario.model = cards.shared_model(spec.model, file, "/model");
+    if (has_edits(spec.model_edits)) {
+      ModelCard edited = *scenario.model;
+      apply_edits(edited, spec.model_edits, file, diagnostics);
+      scenario.model = std::make_shared<const ModelCard>(std::move(edited));
+    }
     scenario.card_hashes.emplace_back(spec.model,
                                       hash_text(cards.hash(CardKind::model, spec.model)));
   });
   collect([&] {
-    scenario.cluster =
-        std::make_shared<const ClusterProfile>(cards.cluster(spec.cluster, file, "/cluster"));
-    scenario.device = std::make_shared<const DeviceProfile>(
-        cards.device(scenario.cluster->node_groups.front().device, file, "/cluster"));
+    scenario.cluster = cards.shared_cluster(spec.cluster, file, "/cluster");
+    scenario.device =
+        cards.shared_device(scenario.cluster->node_groups.front().device, file, "/cluster");
     scenario.card_hashes.emplace_back(spec.cluster,
                                       hash_text(cards.hash(CardKind::cluster, spec.cluster)));
     scenario.card_hashes.emplace_back(
@@ -380,6 +419,7 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       if (gpus_per_node < group.gpus_per_node) {
         scenario.cluster = part_of_nodes(*scenario.cluster, gpus_per_node);
       }
+      const ModelCard& model = *scenario.model;
       scenario.ways = resolve_ways(spec, model, spec.nodes * gpus_per_node, file, diagnostics);
       if (diagnostics.empty()) {
         check_experts(spec, model, scenario.ways, file, diagnostics);

@@ -25,6 +25,11 @@
 namespace moesim {
 
 struct CurveFiles;
+/// A dense model in place of a MoE one: the experts of each layer become one feed-forward of ...
+enum class DenseEdit : std::uint8_t {
+  active,  ///< ... as many parameters as a token uses
+  total,   ///< ... as many as all experts have
+};
 
 /// What-ifs on a model card, so that studies can sweep them; absent keys keep the card's value.
 struct ModelEdits {
@@ -33,7 +38,8 @@ struct ModelEdits {
   std::optional<std::int64_t> expert_width;    ///< inner width of a routed expert
   std::optional<std::int64_t> shared_experts;  ///< experts that every token passes
   std::optional<double>
-      layers_fraction;  ///< keeps this share of each layer class, at least one layer
+      layers_fraction;             ///< keeps this share of each layer class, at least one layer
+  std::optional<DenseEdit> dense;  ///< the dense model of equal active or total parameters
 };
 
 struct ParallelismSpec {
@@ -165,6 +171,7 @@ struct ScenarioSpec {
 
 const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*);
 
+std::span<const Choice<DenseEdit>> choices_of(DenseEdit);
 std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind);
 std::span<const Choice<Phase>> choices_of(Phase);
 std::span<const Choice<RoutingModel>> choices_of(RoutingModel);

@@ -4,6 +4,14 @@
 
 namespace moesim {
 
+std::span<const Choice<DenseEdit>> choices_of(DenseEdit) {
+  static constexpr Choice<DenseEdit> kChoices[] = {
+      {DenseEdit::active, "active", "as many parameters as a token uses"},
+      {DenseEdit::total, "total", "as many parameters as all experts have"},
+  };
+  return kChoices;
+}
+
 std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind) {
   static constexpr Choice<WorkloadKind> kChoices[] = {
       {WorkloadKind::step, "step", "one engine step, in steady state"},
@@ -94,7 +102,9 @@ const Fields<ModelEdits>& fields_of(const ModelEdits*) {
                 .unit = "fraction",
                 .min = 0,
                 .max = 8,
-                .min_exclusive = true});
+                .min_exclusive = true})
+          .add("dense", &ModelEdits::dense,
+               {.doc = "one feed-forward in place of the experts of each layer"});
   return table;
 }
 

@@ -55,6 +55,8 @@ struct RoutingSpec {
   std::shared_ptr<const TokenTrace> trace;
   ReplayOrder replay = ReplayOrder::shuffled;  ///< trace: which tokens a batch is made of
   std::uint64_t seed = 0;
+
+  friend bool operator==(const RoutingSpec&, const RoutingSpec&) = default;
 };
 
 /// Expected loads of one layer under `spec`, any scale [experts]: the weights of Gumbel-top-k for

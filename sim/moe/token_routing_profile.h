@@ -39,6 +39,8 @@ struct ExpertMap {
   /// written); every expert must have a slot.
   static ExpertMap from_slots(std::span<const std::int32_t> slot_to_expert, std::int32_t experts,
                               std::int32_t ranks, std::int32_t ranks_per_node);
+
+  friend bool operator==(const ExpertMap&, const ExpertMap&) = default;
 };
 
 /// Where the copies of one token go, expected over tokens and over source ranks (each source rank

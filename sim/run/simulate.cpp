@@ -74,7 +74,9 @@ SimulationResult simulate_here(const Scenario& scenario, const RunOptions& optio
   SimulationResult result;
   result.version = version_text();
   result.seed = scenario.spec.seed;
-  result.scenario = write_object(scenario.spec);
+  if (options.echo_scenario) {
+    result.scenario = write_object(scenario.spec);
+  }
   result.title = scenario.spec.name.empty() ? scenario.model->name + " on " + scenario.cluster->name
                                             : scenario.spec.name;
   result.card_hashes = scenario.card_hashes;
@@ -83,7 +85,11 @@ SimulationResult simulate_here(const Scenario& scenario, const RunOptions& optio
     return result;
   }
 
-  const StepCostModel model(scenario, routing_of(scenario));
+  const std::shared_ptr<const StepCostModel> compiled =
+      options.step_model != nullptr
+          ? options.step_model
+          : std::make_shared<const StepCostModel>(scenario, routing_of(scenario));
+  const StepCostModel& model = *compiled;
   for (const CurveSource* source : model.curve_sources()) {
     result.card_hashes.emplace_back(source->id(), hash_text(source->hash));
   }

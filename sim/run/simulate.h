@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <stop_token>
 
@@ -16,6 +17,7 @@
 namespace moesim {
 
 struct Timeline;
+class StepCostModel;
 
 struct RunOptions {
   bool what_ifs = true;          ///< also evaluate the alternatives that the report suggests
@@ -24,8 +26,12 @@ struct RunOptions {
   SimTime record_to = SimTime::max();
   int threads = 0;  ///< at most so many; 0: all cores
   std::function<void(double fraction)>
-      progress;          ///< replications: called with the share that is done
-  std::stop_token stop;  ///< asks a long run to end: it then throws Stopped
+      progress;  ///< replications: called with the share that is done
+  /// Made from a scenario that differs from the simulated one at most in batch and lengths of the
+  /// workload and in /runtime/memory_utilisation: a sweep then compiles each deployment once.
+  std::shared_ptr<const StepCostModel> step_model;
+  bool echo_scenario = true;  ///< fill `SimulationResult::scenario`
+  std::stop_token stop;       ///< asks a long run to end: it then throws Stopped
 };
 
 /// Thrown by a run whose stop token was set; there is no partial answer.

@@ -14,11 +14,11 @@ inline const CardLibrary& cards() {
   return library;
 }
 
-/// scenarios/<name>.json after `edit`.
+/// The shipped scenario of this name after `edit`.
 inline Scenario shipped(
     const std::string& name,
     const std::function<void(ScenarioSpec&)>& edit = [](ScenarioSpec&) {}) {
-  const std::string path = "scenarios/" + name + ".json";
+  const std::string path = cards().path(CardKind::scenario, name);
   ScenarioSpec spec = load_scenario_spec(path);
   edit(spec);
   return resolve(spec, cards(), path);

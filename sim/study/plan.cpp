@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/study/plan.h"
+
+#include <tbb/parallel_for.h>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "sim/run/simulate.h"
+#include "sim/study/plan_sensitivity.h"
+#include "sim/study/queueing.h"
+#include "sim/study/sweep_table.h"
+
+namespace moesim {
+namespace {
+
+constexpr double kSharedError = 0.8;   // correlation of errors on one cluster: an assumption
+constexpr std::size_t kConfirmed = 4;  // finalists run as events ...
+constexpr std::size_t kServed = 2;     // ... and with their requests over time
+
+/// Layouts of the search on one cluster that could exist at all.
+std::vector<PoolLayout> layouts_on(const HardwareChoice& hardware, const PlanSearch& search) {
+  std::vector<std::int64_t> sizes = search.gpus_per_instance;
+  if (sizes.empty()) {
+    for (std::int64_t gpus = 1; gpus <= hardware.max_gpus; gpus *= 2) {
+      sizes.push_back(gpus);
+    }
+  }
+  std::vector<PoolLayout> layouts;
+  for (const std::int64_t gpus : sizes) {
+    for (const std::int64_t tensor : search.tensor) {
+      for (const OverlapRule overlap : search.overlap) {
+        const bool exchanges = tensor < gpus;  // one replica has no exchange to hide
+        if (tensor <= gpus && gpus <= hardware.max_gpus &&
+            (exchanges || overlap == search.overlap.front())) {
+          layouts.push_back({hardware.cluster, gpus, tensor, overlap});
+        }
+      }
+    }
+  }
+  return layouts;
+}
+
+std::vector<PoolRole> roles_of(const PlanSearch& search) {
+  std::vector<PoolRole> roles;
+  for (const ServingMode mode : search.modes) {
+    if (mode == ServingMode::aggregated) {
+      roles.push_back(PoolRole::aggregated);
+    } else {
+      roles.push_back(PoolRole::prefill);
+      roles.push_back(PoolRole::decode);
+    }
+  }
+  return roles;
+}
+
+struct LayoutPoints {
+  std::vector<PoolPoint> points;
+  std::string reason;
+  std::int64_t evaluated = 0;
+};
+
+LayoutPoints points_of(const ServiceRequest& service, const PlanRequest& request, PoolRole role,
+                       const PoolLayout& layout, const CardLibrary& cards) {
+  LayoutPoints found;
+  std::optional<PoolModel> model;
+  try {
+    model.emplace(service, role, layout, cards, request.seed);
+  } catch (const InputError& error) {
+    const Diagnostic& first = error.diagnostics().front();
+    found.reason = first.pointer + " does not fit the model or the nodes";
+    if (first.pointer == "/model" || first.pointer == "/cluster" || first.pointer.empty()) {
+      throw;
+    }
+    return found;
+  }
+  const auto keep = [&found](const PoolPoint& point, bool fits) {
+    ++found.evaluated;
+    if (fits) {
+      found.points.push_back(point);
+    }
+    return fits;
+  };
+  bool fits = false;
+  if (role == PoolRole::prefill) {
+    for (const double prompts : request.search.prompts_per_step) {
+      const PoolPoint point = model->reading(prompts, fits);
+      keep(point, fits);
+    }
+  } else {
+    const std::vector<double> one = {0};
+    for (const double chunk : role == PoolRole::aggregated ? request.search.chunk_tokens : one) {
+      for (const double batch : request.search.batch_per_gpu) {
+        const PoolPoint point = model->generating(batch, chunk, fits);
+        keep(point, fits);
+      }
+    }
+  }
+  if (found.points.empty()) {
+    found.reason = "out of memory at every batch";
+  }
+  return found;
+}
+
+double price_for(const std::string& cluster, const PlanRequest& request,
+                 const std::vector<double>& prices) {
+  for (std::size_t h = 0; h < request.hardware.size(); ++h) {
+    if (request.hardware[h].cluster == cluster) {
+      return prices[h];
+    }
+  }
+  return 0;
+}
+
+PlannedPool planned(const PoolPoint& point, std::int64_t instances, const PoolLoad& load) {
+  PlannedPool pool;
+  pool.point = point;
+  pool.instances = instances;
+  pool.answer = answer(point, static_cast<double>(instances), load);
+  return pool;
+}
+
+/// A sized pool, cheap to compare; ties go to the earlier point.
+struct Sized {
+  const PoolPoint* point = nullptr;
+  std::int64_t instances = 0;
+  std::int64_t gpus = 0;
+};
+
+/// Fewest GPUs first; one entry a layout (its best batch), at most `count`.
+std::vector<Sized> fewest_gpus(const std::vector<const PoolPoint*>& points, const PoolLoad& load,
+                               std::int64_t max_gpus, double time_factor, std::size_t count) {
+  std::vector<Sized> sized;
+  for (const PoolPoint* point : points) {
+    const std::int64_t instances =
+        instances_needed(*point, load, max_gpus / point->layout.gpus, time_factor);
+    if (instances > 0) {
+      sized.push_back({point, instances, instances * point->layout.gpus});
+    }
+  }
+  std::stable_sort(sized.begin(), sized.end(), [](const Sized& a, const Sized& b) {
+    return a.gpus != b.gpus ? a.gpus < b.gpus : a.point->step_s < b.point->step_s;
+  });
+  std::vector<Sized> kept;
+  std::set<std::tuple<std::int64_t, std::int64_t, OverlapRule>> seen;
+  for (const Sized& one : sized) {
+    const PoolLayout& layout = one.point->layout;
+    if (kept.size() < count && seen.insert({layout.gpus, layout.tensor, layout.overlap}).second) {
+      kept.push_back(one);
+    }
+  }
+  return kept;
+}
+
+PlanOption option_of(const std::string& cluster, ServingMode mode, const std::vector<Sized>& pools,
+                     const PoolLoad& load, double price) {
+  PlanOption option;
+  option.cluster = cluster;
+  option.mode = mode;
+  for (const Sized& pool : pools) {
+    option.pools.push_back(planned(*pool.point, pool.instances, load));
+    option.gpus += pool.gpus;
+    option.ttft_s = std::max(option.ttft_s, option.pools.back().answer.ttft_s);
+    option.tpot_s = std::max(option.tpot_s, option.pools.back().answer.tpot_s);
+  }
+  option.usd_per_hour = price * static_cast<double>(option.gpus);
+  option.tokens_per_s_per_gpu =
+      load.requests_per_s * load.output_tokens / static_cast<double>(option.gpus);
+  option.tokens_per_s_per_user = 1.0 / option.tpot_s;
+  return option;
+}
+
+/// Tokens/s/GPU of a decode or aggregated point at its limit, prompts read by `reading` requests/s
+/// and GPU elsewhere (0: on the same GPUs).
+double limit_rate(const PoolPoint& point, double output_tokens, double reading) {
+  const double gpus = static_cast<double>(point.layout.gpus);
+  if (point.role == PoolRole::aggregated) {
+    return std::min(point.slot_requests_per_s, point.prompt_requests_per_s) * output_tokens / gpus;
+  }
+  const double generating = point.slot_requests_per_s / gpus;
+  return output_tokens / (1.0 / generating + 1.0 / reading);
+}
+
+void mark_alike(std::vector<PlanOption>& options) {
+  // Half a band is 1.2816 standard deviations of ln cost.
+  const auto spread = [](const PlanOption& option) {
+    return std::isfinite(option.usd_high) && option.usd_low > 0
+               ? std::log(option.usd_high / option.usd_low) / (2 * 1.2816)
+               : std::numeric_limits<double>::infinity();
+  };
+  if (options.empty() || options.front().usd_per_hour <= 0) {
+    return;
+  }
+  const double best = spread(options.front());
+  for (std::size_t i = 1; i < options.size(); ++i) {
+    const double other = spread(options[i]);
+    const double shared = options[i].cluster == options.front().cluster ? kSharedError : 0.0;
+    const double deviation = std::sqrt(best * best + other * other - 2 * shared * best * other);
+    const double distance = std::log(options[i].usd_per_hour / options.front().usd_per_hour);
+    options[i].same_as_best = !(distance > 1.2816 * deviation);
+  }
+}
+
+void confirm_by_events(const PlanOption& option, const CardLibrary& cards,
+                       std::vector<Confirmation>& list) {
+  for (const PlannedPool& pool : option.pools) {
+    ScenarioSpec spec = pool.spec;
+    spec.fidelity = Fidelity::event;
+    RunOptions options;
+    options.what_ifs = false;
+    options.echo_scenario = false;
+    const SimulationResult result = simulate(resolve(spec, cards, "plan"), options);
+    list.push_back({choice_name(pool.point.role) + " step as events", "s", pool.point.step_s,
+                    result.metric("step_s").value});
+  }
+}
+
+void confirm_by_serving(const PlanOption& option, const ServiceRequest& service,
+                        const CardLibrary& cards, std::vector<Confirmation>& list) {
+  try {
+    RunOptions options;
+    options.what_ifs = false;
+    options.echo_scenario = false;
+    const SimulationResult result =
+        simulate(resolve(serving_scenario(option, service, cards), cards, "plan"), options);
+    for (const std::string& reason : result.feasibility.reasons) {
+      list.push_back({"requests over time: " + reason, "", 0, 0});
+    }
+    if (!result.feasibility.ok) {
+      return;
+    }
+    if (const NamedMetric* good = result.find("slo_fraction")) {
+      list.push_back({"requests within both limits", "fraction", service.slo.quantile,
+                      std::get<Metric>(good->value).value});
+    }
+    if (const NamedMetric* ttft = result.find("ttft_s")) {
+      const Distribution& distribution = std::get<Distribution>(ttft->value);
+      const bool tail = service.slo.quantile > 0.945;  // nearer to 99% than to 90%
+      list.push_back({std::string("first token, ") + (tail ? "99%" : "90%") + " of the requests",
+                      "s", option.ttft_s, (tail ? distribution.p99 : distribution.p90).value});
+    }
+    if (const NamedMetric* tpot = result.find("tpot_s")) {
+      list.push_back({"time per token, mean (planned at the batch limit)", "s", option.tpot_s,
+                      std::get<Distribution>(tpot->value).mean.value});
+    }
+  } catch (const InputError& error) {
+    list.push_back({"requests over time: " + error.diagnostics().front().text(), "", 0, 0});
+  }
+}
+
+}  // namespace
+
+PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request,
+                       const std::vector<PoolLayout>& layouts, const CardLibrary& cards) {
+  struct Task {
+    PoolRole role;
+    const PoolLayout* layout;
+  };
+  std::vector<Task> tasks;
+  for (const PoolLayout& layout : layouts) {
+    for (const PoolRole role : roles_of(request.search)) {
+      tasks.push_back({role, &layout});
+    }
+  }
+  std::vector<LayoutPoints> found(tasks.size());
+  tbb::parallel_for(std::size_t{0}, tasks.size(), [&](std::size_t i) {
+    found[i] = points_of(service, request, tasks[i].role, *tasks[i].layout, cards);
+  });
+  PoolPoints all;
+  std::map<std::string, std::int64_t> reasons;
+  for (LayoutPoints& one : found) {
+    all.points.insert(all.points.end(), one.points.begin(), one.points.end());
+    all.evaluated += one.evaluated;
+    if (!one.reason.empty()) {
+      reasons[one.reason]++;
+    }
+  }
+  all.left_out.assign(reasons.begin(), reasons.end());
+  return all;
+}
+
+PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request,
+                       const CardLibrary& cards) {
+  std::vector<PoolLayout> layouts;
+  for (const HardwareChoice& hardware : request.hardware) {
+    const std::vector<PoolLayout> some = layouts_on(hardware, request.search);
+    layouts.insert(layouts.end(), some.begin(), some.end());
+  }
+  return pool_points(service, request, layouts, cards);
+}
+
+std::vector<PlanOption> cheapest_options(const PoolPoints& points, const ServiceRequest& service,
+                                         const PlanRequest& request,
+                                         const std::vector<double>& prices, double time_factor,
+                                         std::size_t per_kind) {
+  const PoolLoad load = {service.load.requests_per_s, service.load.output_tokens, service.slo};
+  std::vector<PlanOption> options;
+  for (const HardwareChoice& hardware : request.hardware) {
+    const double price = price_for(hardware.cluster, request, prices);
+    const auto with_role = [&](PoolRole role) {
+      std::vector<const PoolPoint*> some;
+      for (const PoolPoint& point : points.points) {
+        if (point.role == role && point.layout.cluster == hardware.cluster) {
+          some.push_back(&point);
+        }
+      }
+      return some;
+    };
+    for (const ServingMode mode : request.search.modes) {
+      if (mode == ServingMode::aggregated) {
+        for (const Sized& one : fewest_gpus(with_role(PoolRole::aggregated), load,
+                                            hardware.max_gpus, time_factor, per_kind)) {
+          options.push_back(option_of(hardware.cluster, mode, {one}, load, price));
+        }
+        continue;
+      }
+      // Pools do not touch each other's limits, so the cheapest pair is the pair of the cheapest.
+      const std::vector<Sized> reading =
+          fewest_gpus(with_role(PoolRole::prefill), load, hardware.max_gpus, time_factor, 1);
+      if (reading.empty()) {
+        continue;
+      }
+      for (const Sized& one :
+           fewest_gpus(with_role(PoolRole::decode), load, hardware.max_gpus - reading[0].gpus,
+                       time_factor, per_kind)) {
+        options.push_back(option_of(hardware.cluster, mode, {reading[0], one}, load, price));
+      }
+    }
+  }
+  std::stable_sort(options.begin(), options.end(), [](const PlanOption& a, const PlanOption& b) {
+    return a.usd_per_hour != b.usd_per_hour ? a.usd_per_hour < b.usd_per_hour : a.tpot_s < b.tpot_s;
+  });
+  return options;
+}
+
+std::vector<GpuPrice> prices_of(const PlanRequest& request, const CardLibrary& cards,
+                                const std::string& file) {
+  std::vector<GpuPrice> prices;
+  Diagnostics diagnostics;
+  for (std::size_t h = 0; h < request.hardware.size(); ++h) {
+    try {
+      const std::string pointer = "/hardware/" + std::to_string(h) + "/cluster";
+      const auto cluster = cards.shared_cluster(request.hardware[h].cluster, file, pointer);
+      const auto device = cards.shared_device(cluster->node_groups.front().device, file, pointer);
+      prices.push_back(price_of(request.hardware[h], *device, file));
+    } catch (const InputError& error) {
+      for (const Diagnostic& diagnostic : error.diagnostics()) {
+        diagnostics.add(diagnostic);
+      }
+    }
+  }
+  for (std::size_t s = 0; s < request.services.size(); ++s) {
+    try {
+      cards.shared_model(request.services[s].model, file,
+                         "/services/" + std::to_string(s) + "/model");
+    } catch (const InputError& error) {
+      for (const Diagnostic& diagnostic : error.diagnostics()) {
+        diagnostics.add(diagnostic);
+      }
+    }
+  }
+  diagnostics.throw_if_any();
+  return prices;
+}
+
+namespace {
+
+std::vector<FrontPoint> front_of(const PoolPoints& points, const ServiceRequest& service,
+                                 const PlanRequest& request) {
+  std::vector<FrontPoint> all;
+  const double band = std::exp(1.2816 * request.model_error);
+  for (const HardwareChoice& hardware : request.hardware) {
+    double reading = 0;  // requests/s and GPU of the best prefill pool that keeps the first token
+    for (const PoolPoint& point : points.points) {
+      if (point.role == PoolRole::prefill && point.layout.cluster == hardware.cluster &&
+          point.prompt_s + point.transfer_s <= service.slo.ttft_s) {
+        reading =
+            std::max(reading, point.prompt_requests_per_s / static_cast<double>(point.layout.gpus));
+      }
+    }
+    for (const ServingMode mode : request.search.modes) {
+      const PoolRole role =
+          mode == ServingMode::aggregated ? PoolRole::aggregated : PoolRole::decode;
+      std::vector<const PoolPoint*> some;
+      std::vector<double> rate;
+      std::vector<double> user;
+      for (const PoolPoint& point : points.points) {
+        if (point.role == role && point.layout.cluster == hardware.cluster &&
+            (role == PoolRole::aggregated ? point.prompt_s <= service.slo.ttft_s : reading > 0)) {
+          some.push_back(&point);
+          rate.push_back(limit_rate(point, service.load.output_tokens, reading));
+          user.push_back(1.0 / point.step_s);
+        }
+      }
+      for (const std::size_t i : pareto_front(rate, user)) {
+        all.push_back({hardware.cluster, mode, some[i]->layout, some[i]->batch_per_gpu, rate[i],
+                       user[i], rate[i] / band, rate[i] * band});
+      }
+    }
+  }
+  return all;
+}
+
+void fill_in_bands(std::vector<PlanOption>& options, const PoolPoints& points,
+                   const ServiceRequest& service, const PlanRequest& request,
+                   const std::vector<double>& prices) {
+  const double factor = std::exp(1.2816 * request.model_error);
+  const auto cost_at = [&](const PlanOption& option, double time_factor) {
+    PlanRequest one = request;
+    one.search.modes = {option.mode};
+    std::erase_if(one.hardware,
+                  [&](const HardwareChoice& h) { return h.cluster != option.cluster; });
+    const double price = price_for(option.cluster, request, prices);
+    const std::vector<PlanOption> best = cheapest_options(
+        points, service, one, std::vector<double>(one.hardware.size(), price), time_factor, 1);
+    return best.empty() ? std::numeric_limits<double>::infinity() : best.front().usd_per_hour;
+  };
+  std::map<std::pair<std::string, ServingMode>, std::pair<double, double>> bands;
+  for (PlanOption& option : options) {
+    const auto [band, fresh] = bands.try_emplace({option.cluster, option.mode});
+    if (fresh) {
+      band->second = {cost_at(option, 1.0 / factor), cost_at(option, factor)};
+    }
+    option.usd_low = std::min(band->second.first, option.usd_per_hour);
+    option.usd_high = std::max(band->second.second, option.usd_per_hour);
+  }
+}
+
+void fill_in_scenarios(std::vector<PlanOption>& options, const ServiceRequest& service,
+                       const PlanRequest& request, const CardLibrary& cards) {
+  for (PlanOption& option : options) {
+    for (PlannedPool& pool : option.pools) {
+      const std::int64_t gpus_per_node =
+          cards.shared_cluster(option.cluster)->node_groups.front().gpus_per_node;
+      pool.spec =
+          pool_scenario(service, pool.point.role, pool.point.layout, gpus_per_node, request.seed);
+      if (pool.point.role == PoolRole::prefill) {
+        pool.spec.workload.batch_per_gpu =
+            pool.point.prompts_per_step / static_cast<double>(pool.point.layout.tensor);
+      } else {
+        pool.spec.workload.batch_per_gpu = pool.point.batch_per_gpu;
+        if (pool.point.role == PoolRole::aggregated) {
+          pool.spec.workload.prefills_per_gpu =
+              pool.point.batch_per_gpu / service.load.output_tokens;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+ScenarioSpec serving_scenario(const PlanOption& option, const ServiceRequest& service,
+                              const CardLibrary& cards) {
+  const PlannedPool& pool = option.pools.back();
+  ScenarioSpec spec = pool.spec;
+  spec.name = service.name + ": requests over time";
+  spec.fidelity = Fidelity::event;
+  WorkloadSpec& workload = spec.workload;
+  workload.kind = WorkloadKind::serving;
+  workload.phase = Phase::decode;
+  workload.prefills_per_gpu = 0;
+  workload.prompt_tokens = service.load.prompt_tokens;
+  workload.cached_prompt_tokens = 0;
+  workload.arrivals = ArrivalProcess::poisson;
+  workload.requests_per_s = service.load.requests_per_s;
+  // Two lifetimes fill the system, three are measured.
+  const double lifetime = option.ttft_s + service.load.output_tokens * option.tpot_s;
+  const double in_flight = std::clamp(service.load.requests_per_s * lifetime, 200.0, 8000.0);
+  workload.warmup_requests = static_cast<std::int64_t>(2 * in_flight);
+  workload.requests = static_cast<std::int64_t>(5 * in_flight);
+  spec.slo.ttft_s = service.slo.ttft_s;
+  spec.slo.tpot_s = service.slo.tpot_s;
+  ServingConfig& serving = spec.serving;
+  serving.instances = pool.instances;
+  const double sequences = pool.point.batch_per_gpu * static_cast<double>(pool.point.layout.tensor);
+  serving.max_sequences = std::max<std::int64_t>(1, static_cast<std::int64_t>(sequences));
+  if (option.mode == ServingMode::aggregated) {
+    serving.max_batched_tokens = static_cast<std::int64_t>(pool.point.chunk_tokens + sequences);
+  } else {
+    const PoolLayout& reading = option.pools.front().point.layout;
+    const std::int64_t gpus_per_node =
+        cards.shared_cluster(option.cluster)->node_groups.front().gpus_per_node;
+    serving.prefill_pool.instances = option.pools.front().instances;
+    serving.prefill_pool.nodes = std::max<std::int64_t>(1, reading.gpus / gpus_per_node);
+    serving.prefill_pool.tensor = reading.tensor;
+  }
+  return spec;
+}
+
+ServicePlan plan_service(const ServiceRequest& service, const PlanRequest& request,
+                         const CardLibrary& cards, const std::string& file,
+                         const PlanOptions& options) {
+  const auto report = [&options](double fraction) {
+    if (options.progress) {
+      options.progress(fraction);
+    }
+  };
+  std::vector<double> prices;
+  for (const GpuPrice& price : prices_of(request, cards, file)) {
+    prices.push_back(price.usd_per_hour);
+  }
+  ServicePlan plan;
+  plan.service = service;
+  const PoolPoints points = pool_points(service, request, cards);
+  report(0.4);
+  plan.left_out = points.left_out;
+  plan.evaluated = points.evaluated;
+  plan.options = cheapest_options(points, service, request, prices);
+  plan.robust =
+      cheapest_options(points, service, request, prices,
+                       std::exp(normal_quantile(request.confidence) * request.model_error), 1);
+  fill_in_scenarios(plan.robust, service, request, cards);
+  fill_in_bands(plan.options, points, service, request, prices);
+  fill_in_scenarios(plan.options, service, request, cards);
+  mark_alike(plan.options);
+  plan.front = front_of(points, service, request);
+  report(0.5);
+  if (!plan.options.empty()) {
+    plan.breakages = breakages_of(plan.options.front(), service);
+    plan.tornado = tornado_of(points, plan.options, service, request, prices, cards);
+    report(0.7);
+    // The cheapest of every kind, so that modes and clusters are compared on the same footing.
+    std::set<std::pair<std::string, ServingMode>> seen;
+    for (std::size_t i = 0; options.confirm && i < plan.options.size(); ++i) {
+      std::vector<Confirmation> list;
+      if (seen.insert({plan.options[i].cluster, plan.options[i].mode}).second &&
+          seen.size() <= kConfirmed) {
+        confirm_by_events(plan.options[i], cards, list);
+        if (seen.size() <= kServed) {
+          confirm_by_serving(plan.options[i], service, cards, list);
+        }
+      }
+      plan.confirmations.push_back(std::move(list));
+      report(0.7 + 0.3 * static_cast<double>(i + 1) / static_cast<double>(plan.options.size()));
+    }
+  }
+  report(1);
+  return plan;
+}
+
+}  // namespace moesim

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+set(place ${BUILD}/package_test)
+file(REMOVE_RECURSE ${place})
+function(step name)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "${name} failed (${code}):\n${out}\n${err}")
+  endif()
+  set(out "${out}" PARENT_SCOPE)
+endfunction()
+
+step("install" ${CMAKE_COMMAND} --install ${BUILD} --prefix ${place}/first)
+# An installed tree may be moved.
+file(RENAME ${place}/first ${place}/prefix)
+step("configure" ${CMAKE_COMMAND} -S ${SOURCE}/examples/batch_study -B ${place}/build -DCMAKE_BUILD_TYPE=Release
+  -DCMAKE_PREFIX_PATH=${place}/prefix -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER})
+step("build" ${CMAKE_COMMAND} --build ${place}/build)
+step("run" ${place}/build/batch_study ${place}/prefix/share/moesim)
+if(NOT out MATCHES "batch [0-9.]+: [0-9]+ tokens/s/GPU, [0-9.]+ tokens/s/user")
+  message(FATAL_ERROR "the example said: ${out}")
+endif()
+step("installed program" ${place}/prefix/bin/moesim run quickstart --format csv)
+if(NOT out MATCHES "output_tokens_per_s_per_gpu,[0-9]")
+  message(FATAL_ERROR "the installed program said: ${out}")
+endif()
+file(REMOVE_RECURSE ${place})
