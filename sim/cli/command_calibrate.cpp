@@ -12,6 +12,7 @@
 #include "calibrate/device_transfer.h"
 #include "calibrate/profile_writer.h"
 #include "sim/base/error.h"
+#include "sim/cli/calibrate_cluster.h"
 #include "sim/cli/commands.h"
 #include "sim/input/card_library.h"
 
@@ -21,6 +22,7 @@ namespace {
 struct CalibrateArguments {
   std::vector<std::string> inputs;
   std::string device;
+  std::string cluster;
   std::string out = ".";
   std::string source = "not stated";
   int threads = 2;
@@ -79,8 +81,12 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
   const auto arguments = std::make_shared<CalibrateArguments>();
   app.add_option("inputs", arguments->inputs,
                  "tables, folders with tables, or samples of moesim-kernels (.jsonl)");
-  app.add_option("--device", arguments->device, "device profile whose datasheet peaks are used")
-      ->required();
+  CLI::Option* device = app.add_option("--device", arguments->device,
+                                       "device profile whose datasheet peaks are used");
+  app.add_option("--cluster", arguments->cluster,
+                 "instead of a device: cluster profile whose communication constants are fitted to "
+                 "one comm/ folder; --out FILE.json")
+      ->excludes(device);
   app.add_option(
       "--out", arguments->out,
       "folder for DEVICE.SOFTWARE.json, one file a software stack; or FILE.json: a device "
@@ -95,6 +101,13 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
   app.add_flag("--same-chip", arguments->same_chip,
                "with --transfer-from: the relative has the same chip, so its kernels behave alike");
   return [arguments, context] {
+    if (arguments->device.empty() == arguments->cluster.empty()) {
+      throw InputError("", "", "nothing to calibrate", "--device ID, or --cluster ID");
+    }
+    if (!arguments->cluster.empty()) {
+      return calibrate_cluster(arguments->inputs, arguments->cluster, arguments->out,
+                               arguments->source, context);
+    }
     if (!arguments->transfer_from.empty()) {
       return write_transfer(*arguments, context);
     }

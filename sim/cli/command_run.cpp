@@ -60,8 +60,10 @@ CommandBody define_run(CLI::App& app, const CommandContext& context) {
   app.add_option("--format", arguments->format, "text, json, csv or markdown");
   app.add_option("--out", arguments->out_folder,
                  "folder for result.json, metrics.csv, report.md and report.txt");
-  app.add_option("--trace", arguments->trace_file,
-                 "write the timeline of every GPU as a Chrome/Perfetto trace (event fidelity)");
+  app.add_option(
+      "--trace", arguments->trace_file,
+      "write the timeline of every GPU, and under flow fidelity of the busiest links, as a "
+      "Chrome/Perfetto trace (event or flow fidelity)");
   app.add_option("--html", arguments->html_file,
                  "write a report with charts as one HTML file that needs nothing beside it");
   app.add_option("--replications", arguments->replications,
@@ -74,7 +76,7 @@ CommandBody define_run(CLI::App& app, const CommandContext& context) {
     Timeline timeline;
     RunOptions options;
     if (!arguments->trace_file.empty()) {
-      if (scenario.spec.fidelity != Fidelity::event) {
+      if (scenario.spec.fidelity == Fidelity::analytic) {
         throw InputError("--trace", "", "the closed form has no timeline", "add --fidelity event");
       }
       options.timeline = &timeline;

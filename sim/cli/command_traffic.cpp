@@ -22,6 +22,7 @@ struct TrafficArguments {
   std::string cluster, matrix, out, paths = "trunked", uniform;
   std::int64_t ranks = 0;
   double tolerance = -1.0;
+  double message = 0.0;
   bool exact = false;
   bool timing = false;
 };
@@ -97,6 +98,10 @@ CommandBody define_traffic(CLI::App& app, const CommandContext& context) {
       app.add_option("--tolerance", arguments->tolerance,
                      "end times may be off by this share of the makespan (default: exact up to "
                      "131072 flows of different sizes, else 0.001)");
+  app.add_option("--message-bytes", arguments->message,
+                 "flows consist of messages of this size: cards send so many a second at most "
+                 "(default: large enough)")
+      ->check(CLI::Range(1.0, 1e12));
   app.add_flag("--exact", arguments->exact, "exact whatever it takes")->excludes(tolerance);
   app.add_flag("--timing", arguments->timing, "print solver seconds and peak bytes as JSON");
   return [arguments, &out = context.out, root = context.root] {
@@ -116,6 +121,7 @@ CommandBody define_traffic(CLI::App& app, const CommandContext& context) {
     TrafficOptions options;
     options.paths = arguments->paths == "hashed" ? FabricPaths::hashed : FabricPaths::trunked;
     options.wants_ends = !arguments->out.empty();
+    options.message = Bytes(arguments->message);
     if (arguments->exact) {
       options.tolerance = 0.0;
     } else if (arguments->tolerance != -1.0) {

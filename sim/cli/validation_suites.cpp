@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 
+#include "calibrate/validate_comm.h"
 #include "calibrate/validate_compute.h"
 #include "sim/base/error.h"
 #include "sim/moe/expert_cache_validation.h"
@@ -106,6 +107,32 @@ SuiteAnswer compute_suite(const SuiteRequest& request) {
   return answer;
 }
 
+SuiteAnswer comm_suite(const SuiteRequest& request) {
+  SuiteAnswer answer;
+  const std::vector<std::string> parents = parents_of(request, "comm");
+  if (parents.empty()) {
+    answer.absent.push_back("comm: no folder of --data holds comm/");
+  }
+  const CardLibrary cards = CardLibrary::open(request.root);
+  for (const std::string& parent : parents) {
+    const CommValidation validation =
+        validate_comm((std::filesystem::path(parent) / "comm").string(), cards);
+    std::vector<SuiteRow> summaries;
+    std::vector<SuiteRow> rows;
+    for (const CommComparison& row : validation.rows) {
+      (row.is_summary ? summaries : rows)
+          .push_back({row.group, row.name, row.measured, row.predicted, row.basis, row.left_out});
+    }
+    add_rows(answer, "comm", summaries, false);
+    add_rows(answer, "comm", rows, request.keep_rows);
+    for (const Diagnostic& problem : validation.problems) {
+      answer.problems.push_back(problem.text());
+    }
+    answer.absent.insert(answer.absent.end(), validation.absent.begin(), validation.absent.end());
+  }
+  return answer;
+}
+
 SuiteAnswer routing_suite(const SuiteRequest& request) {
   SuiteAnswer answer;
   const std::vector<std::string> parents = parents_of(request, "routing");
@@ -178,6 +205,8 @@ SuiteAnswer serving_suite(const SuiteRequest& request) {
 std::span<const ValidationSuite> validation_suites() {
   static constexpr ValidationSuite kSuites[] = {
       {"compute", "kernel times by op, machine, framework and format", compute_suite},
+      {"comm", "collectives and expert exchanges, also without their EP size or system",
+       comm_suite},
       {"routing", "loads, locality and batches of recorded routing", routing_suite},
       {"offload", "hit rates of expert caches and tokens/s of engines that offload", offload_suite},
       {"serving", "time per token, throughput and time to first token of serving runs",

@@ -2,9 +2,11 @@
 // Closed-form times of collectives: start-up plus the bottleneck link (alpha-beta), constants from
 // the cluster profile.
 //
-// This is the analytic fidelity. Each formula names the busiest link of the algorithm when nothing
-// else uses the network; the flow engine carries the same transfers over the topology. Sources:
-// PHYSICS.md section 2 and the profile's fits.
+// Inside a scale-up domain measured laws (piecewise curves over NCCL's protocols, physical forms of
+// the expert kernels) are used where the profile has them. This is the analytic fidelity. Each
+// formula names the busiest link of the algorithm when nothing else uses the network; the flow
+// engine carries the same transfers over the topology. Sources: PHYSICS.md section 2 and the
+// profile's fits.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +27,36 @@ struct ExchangeDemand {
   double node_copies = 0;  ///< (token, other node) pairs
   double rank_copies = 0;  ///< (token, distinct destination rank) pairs
   std::int64_t ranks = 1;  ///< of the exchange
+  double tokens = 0;       ///< that the rank holds
+  double experts = 0;      ///< of all ranks together
 };
 
 enum class ExchangeDirection : std::uint8_t { dispatch, combine };
 
 /// Which kernels carry the exchange.
 enum class ExchangeKernel : std::uint8_t { low_latency, normal, pairwise };
+
+/// One exchange as its kernels see it.
+struct ExchangeSize {
+  ExchangeDemand demand;
+  double hidden = 0;
+  NumberFormat format = NumberFormat::bf16;
+  double device_sms = 1;      ///< multiprocessors of the GPU
+  double kernel_sms = 1;      ///< of them those that a normal kernel takes
+  bool is_one_node = false;   ///< all ranks reach each other without the network
+  double domain_ranks = 1;    ///< ranks that do
+  double messages_per_s = 0;  ///< that the network cards of a GPU send; 0: not known
+};
+
+/// Seconds of the data kernel alone: without `notify`.
+Seconds exchange_time(const LowLatencyExchange& fit, const ExchangeSize& size);
+Seconds exchange_time(const NormalExchange& fit, const ExchangeSize& size);
+
+/// Seconds of a collective among `ranks` > 1; `buffer` as nccl-tests counts it.
+Seconds law_time(const CollectiveLaw& law, double ranks, Bytes buffer);
+
+/// m of a protocol: how many steps `ranks` need.
+double steps_of(StepPattern pattern, double ranks);
 
 /// Times of an exchange and what its kernels take from compute.
 struct ExchangeCost {
@@ -56,6 +82,12 @@ class CollectiveModel {
   /// result). Zero for one rank. The faster of the profile's library kernels is taken; across
   /// domains the NIC carries each GPU's share (hierarchical ring).
   Seconds collective(CollectiveOp op, std::int64_t ranks, Bytes buffer) const;
+
+  const ClusterProfile& profile() const { return *cluster_; }
+  /// The same GPUs with another profile's constants.
+  CollectiveModel with_profile(const ClusterProfile& profile) const;
+  /// How the kernels see an exchange.
+  ExchangeSize size_of(const ExchangeDemand& demand, double hidden, NumberFormat format) const;
 
   /// Which kernel `automatic` means when expert kernels are known; pairwise otherwise.
   ExchangeKernel available(ExchangeKernel wanted) const;

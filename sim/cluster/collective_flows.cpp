@@ -87,6 +87,45 @@ FlowStages ring_all_reduce_stages(std::uint32_t num_ranks, Bytes buffer) {
   return ring_all_gather_stages(num_ranks, 2.0 * buffer);
 }
 
+namespace {
+
+/// Parent of a rank in an in-order binary tree of `count`, whose root is 0; `count` for the root.
+std::uint32_t tree_parent(std::uint32_t rank, std::uint32_t count) {
+  if (rank == 0) {
+    return count;
+  }
+  const std::uint32_t bit = rank & (~rank + 1);
+  const std::uint32_t up = (rank ^ bit) | (bit << 1);
+  return up < count ? up : rank ^ bit;
+}
+
+}  // namespace
+
+FlowStages tree_all_reduce_stages(std::uint32_t num_ranks, Bytes buffer) {
+  MOESIM_CHECK(num_ranks > 0, "a tree has ranks");
+  const Bytes half = buffer / 2.0;
+  std::vector<Copy> copies;
+  for (std::uint32_t rank = 1; rank < num_ranks; ++rank) {
+    const std::uint32_t parent = tree_parent(rank, num_ranks);
+    // The second tree is the first one mirrored (even counts) or turned by one (odd ones).
+    const bool is_even = num_ranks % 2 == 0;
+    const auto twin = [&](std::uint32_t r) {
+      return is_even ? num_ranks - 1 - r : (r + 1) % num_ranks;
+    };
+    copies.push_back({rank, parent, half});
+    copies.push_back({parent, rank, half});
+    copies.push_back({twin(rank), twin(parent), half});
+    copies.push_back({twin(parent), twin(rank), half});
+  }
+  return {TransferSet::copies(copies)};
+}
+
+FlowStages in_switch_all_reduce_stages(std::uint32_t num_ranks, Bytes buffer) {
+  MOESIM_CHECK(num_ranks > 1, "a switch adds what two ranks send or more");
+  const double port = buffer.value() * (num_ranks + 1.0) / num_ranks;
+  return {TransferSet::uniform(num_ranks, Bytes(port / (num_ranks - 1.0)))};
+}
+
 Seconds bottleneck_time(const RoutePlan& plan, const FlowStages& stages) {
   const std::span<const FlowLink> links = plan.links();
   Seconds total;

@@ -51,6 +51,15 @@ FlowStages ring_all_gather_stages(std::uint32_t num_ranks, Bytes buffer);
 FlowStages ring_reduce_scatter_stages(std::uint32_t num_ranks, Bytes buffer);
 FlowStages ring_all_reduce_stages(std::uint32_t num_ranks, Bytes buffer);
 
+/// Two binary trees with half of the buffer each, reduced to the root and sent back, in steady
+/// state: a rank is inner in at most one of them, so it sends about twice the buffer at most, and a
+/// message passes 2 log2(n) hops instead of 2(n - 1). NCCL's choice for small sums across nodes.
+/// Source: Sanders, Speck & Traeff, Parallel Computing 35 (2009).
+FlowStages tree_all_reduce_stages(std::uint32_t num_ranks, Bytes buffer);
+/// The switch adds (NVLS): every rank sends and receives S(n+1)/n. Only the ports are loaded as
+/// they are; ranks must share one switch.
+FlowStages in_switch_all_reduce_stages(std::uint32_t num_ranks, Bytes buffer);
+
 /// Sum over stages of (most bytes / capacity over links + longest latency of a used route). No
 /// faster schedule of the same routes exists for one stage.
 Seconds bottleneck_time(const RoutePlan& plan, const FlowStages& stages);

@@ -147,7 +147,10 @@ class Builder {
     if (nics.per_node == 0 || profile_.fabric.kind == FabricKind::none) {
       return;
     }
-    const BytesPerSecond rate = usable(nics.rate, nics.achieved);
+    BytesPerSecond rate = usable(nics.rate, nics.achieved);
+    if (options_.message.value() > 0 && nics.messages_per_s) {
+      rate = std::min(rate, BytesPerSecond(options_.message.value() * nics.messages_per_s->value));
+    }
     const Seconds half = nics.latency.value / 2.0;
     const auto num_gpus = static_cast<std::int64_t>(gpus.size());
     if (!through_pcie && nics.per_node >= num_gpus) {

@@ -19,6 +19,8 @@ struct TopologyOptions {
   std::int64_t num_nodes = 1;  ///< for the group without a number of its own; > 0
   FabricPaths paths = FabricPaths::trunked;
   bool with_host = false;  ///< also PCIe trees, host memory and NVMe
+  Bytes message;  ///< size of the messages that make up a flow; a card that is known to send so
+                  ///< many a second carries no more than that. 0: no such limit
 };
 
 /// Throws InputError for kinds without a graph (torus).

@@ -45,6 +45,7 @@ std::shared_ptr<const RoutingProfiles> shared_profiles(const RoutingSpec& routin
 LoadView::LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus,
                    double capacity_factor)
     : top_k_(static_cast<double>(step.top_k)),
+      experts_(static_cast<double>(step.experts)),
       ranks_(step.ways.expert),
       capacity_factor_(capacity_factor) {
   if (step.num_moe_layers == 0) {
@@ -165,6 +166,8 @@ LayerLoad LoadView::at(std::int64_t moe_layer, double tokens_per_rank) const {
   const double node_receive = node_imbalance_[static_cast<std::size_t>(layer)];
   const FanOut& fan_out = profile.fan_out;
   load.exchange.ranks = ranks_;
+  load.exchange.tokens = tokens_per_rank;
+  load.exchange.experts = experts_;
   load.exchange.remote_selections = tokens_per_rank * fan_out.remote_selections * receive;
   load.exchange.local_selections = tokens_per_rank * (top_k_ - fan_out.remote_selections) * receive;
   load.exchange.node_copies = tokens_per_rank * fan_out.remote_nodes * node_receive;

@@ -56,6 +56,7 @@ class LoadView {
   std::shared_ptr<const RoutingProfiles> profiles_;
   std::vector<double> node_imbalance_;  // [MoE layers] hottest node's share / mean
   double top_k_ = 0;
+  double experts_ = 0;
   std::int64_t ranks_ = 1;
   double capacity_factor_ = 0;
   bool alike_ = false;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/engine/step_flows.h"
 #include "sim/engine/step_loads.h"
 
 namespace moesim {
@@ -22,7 +23,7 @@ using TaskRow = std::vector<std::optional<TaskId>>;
 class StepGraphBuilder {
  public:
   StepGraphBuilder(const Scenario& scenario, const StepCostModel& model, const StepBatch& batch,
-                   std::uint64_t draw, bool with_labels)
+                   std::uint64_t draw, bool with_labels, const StepFlows* flows)
       : scenario_(scenario),
         model_(model),
         step_(model.step_template()),
@@ -34,6 +35,7 @@ class StepGraphBuilder {
         batch_(batch),
         draw_(draw),
         with_labels_(with_labels),
+        flows_(flows),
         builder_(gpus_, {{"compute", StreamClass::compute},
                          {"communication", StreamClass::communication}}),
         last_(1, TaskRow(gpus_)) {
@@ -62,6 +64,14 @@ class StepGraphBuilder {
   }
 
   TaskGraph graph() && { return std::move(builder_).build(); }
+
+  /// An exchange that flows carried: its first task and what the links carried.
+  struct Carried {
+    TaskId task;
+    ExchangeDirection direction;
+    const FlowedExchange* flows;
+  };
+  const std::vector<Carried>& carried() const { return carried_; }
 
   DrawnLoads loads() const {
     DrawnLoads loads;
@@ -162,8 +172,7 @@ class StepGraphBuilder {
       if (sync.ranks <= 1 || batch_.tokens() <= 0) {
         continue;
       }
-      const Seconds duration = model_.collectives().collective(
-          sync.op, sync.ranks, sync.bytes_per_token * batch_.tokens());
+      const Seconds duration = sync_time(sync);
       const LabelId text = label(name + " " + choice_name(sync.op));
       std::vector<TaskId> members;
       for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
@@ -179,6 +188,21 @@ class StepGraphBuilder {
     }
   }
 
+  Seconds sync_time(const TemplateSync& sync) {
+    const Bytes buffer = sync.bytes_per_token * batch_.tokens();
+    if (flows_ == nullptr) {
+      return model_.collectives().collective(sync.op, sync.ranks, buffer);
+    }
+    for (const KnownSync& known : syncs_) {  // a handful: ops and batches of the step
+      if (known.op == sync.op && known.ranks == sync.ranks && known.buffer == buffer) {
+        return known.time;
+      }
+    }
+    syncs_.push_back(
+        {sync.op, sync.ranks, buffer, flows_->collective(sync.op, sync.ranks, buffer)});
+    return syncs_.back().time;
+  }
+
   /// One dispatch or combine of every rank; returns its tasks.
   TaskRow add_exchange(std::size_t m, OpKind kind, const PassLoads& pass,
                        const TemplateExperts& experts, const std::string& name) {
@@ -186,6 +210,10 @@ class StepGraphBuilder {
     const LabelId text = label(name);
     TaskRow row(gpus_);
     std::vector<TaskId> members;
+    const FlowedExchange* flowed =
+        flows_ == nullptr ? nullptr
+                          : &flowed_[static_cast<std::size_t>(&pass - passes_.data()) * 2 +
+                                     (is_dispatch ? 0 : 1)];
     for (std::uint32_t gpu = 0; gpu < gpus_; ++gpu) {
       const NumberFormat format = is_dispatch ? experts.dispatch_format : experts.combine_format;
       const ExchangeDemand& demand = pass.exchange[gpu];
@@ -197,8 +225,14 @@ class StepGraphBuilder {
                                 ? demand.node_copies
                                 : demand.remote_selections;
       nic_bytes_[gpu] += copies * copy_bytes(step_.hidden, format, Bytes(0)).value();
-      row[gpu] = add_task(gpu, kCommunication, kind, cost.seconds, text, last_[m][gpu]);
+      const Seconds seconds = flowed == nullptr ? cost.seconds : Seconds(flowed->seconds[gpu]);
+      row[gpu] = add_task(gpu, kCommunication, kind, seconds, text, last_[m][gpu]);
       members.push_back(*row[gpu]);
+    }
+    if (flowed != nullptr) {
+      carried_.push_back({members.front(),
+                          is_dispatch ? ExchangeDirection::dispatch : ExchangeDirection::combine,
+                          flowed});
     }
     builder_.add_group(members);
     return row;
@@ -259,6 +293,7 @@ class StepGraphBuilder {
       std::int64_t moe_layer;
       std::size_t m;
       double tokens_per_gpu;
+      const TemplateExperts* experts;
     };
     std::vector<Pass> passes;
     const double replicas = static_cast<double>(step_.ways.data);
@@ -271,7 +306,7 @@ class StepGraphBuilder {
       const double tokens = whole_.split(static_cast<double>(parts)).tokens() * replicas / sources;
       for (std::int64_t copy = 0; copy < layer.count; ++copy) {
         for (std::size_t m = 0; m < parts; ++m) {
-          passes.push_back({layer.experts->first_moe_layer + copy, m, tokens});
+          passes.push_back({layer.experts->first_moe_layer + copy, m, tokens, &*layer.experts});
         }
       }
     }
@@ -279,9 +314,18 @@ class StepGraphBuilder {
                               ? scenario_.spec.capacity.factor.value_or(0)
                               : 0;
     passes_.resize(passes.size());
+    flowed_.resize(flows_ == nullptr ? 0 : 2 * passes.size());
     tbb::parallel_for(std::size_t{0}, passes.size(), [&](std::size_t i) {
+      const bool has_flows = flows_ != nullptr && passes[i].experts->has_exchange;
       passes_[i] = draw_pass(model_, passes[i].moe_layer, passes[i].tokens_per_gpu, factor,
-                             draw_ * 2 + passes[i].m);
+                             draw_ * 2 + passes[i].m, has_flows);
+      if (has_flows) {
+        flowed_[2 * i] = flows_->carry(ExchangeDirection::dispatch, passes_[i],
+                                       passes[i].experts->dispatch_format);
+        flowed_[2 * i + 1] = flows_->carry(ExchangeDirection::combine, passes_[i],
+                                           passes[i].experts->combine_format);
+        passes_[i].pair_copies = {};
+      }
     });
     if (has_exchange_) {
       nic_bytes_.assign(gpus_, 0.0);
@@ -317,6 +361,7 @@ class StepGraphBuilder {
   StepBatch batch_;  // of one micro-batch, or the whole where nothing is exchanged
   std::uint64_t draw_;
   bool with_labels_;
+  const StepFlows* flows_;  // null: closed forms
   TaskGraphBuilder builder_;
   std::vector<KindId> kinds_;
   std::vector<TaskRow> last_;  // [micro-batch][GPU] what its next op waits for
@@ -324,14 +369,98 @@ class StepGraphBuilder {
   std::vector<double> nic_bytes_;
   std::vector<PassLoads> passes_;  // in the order in which layers take them
   std::size_t next_pass_ = 0;
+  struct KnownSync {
+    CollectiveOp op;
+    std::int64_t ranks;
+    Bytes buffer;
+    Seconds time;
+  };
+  std::vector<KnownSync> syncs_;
+  std::vector<FlowedExchange> flowed_;  // [passes, dispatch and combine]
+  std::vector<Carried> carried_;
 };
+
+constexpr std::size_t kTracedLinks = 16;
+
+/// Totals of the links, and the tracks of the busiest ones where a timeline is kept.
+FlowTotals flow_totals(const StepFlows& flows, const StepGraphBuilder& builder,
+                       const ExecutionResult& result,
+                       const std::optional<RecordedWindow>& recording, Timeline& timeline) {
+  FlowTotals totals;
+  std::vector<double> busy(flows.num_links(), 0.0);  // seconds at full rate
+  for (const auto& carried : builder.carried()) {
+    totals.exchange_s += carried.flows->longest;
+    totals.uncontended_s += carried.flows->uncontended;
+    for (LinkIndex link = 0; link < busy.size(); ++link) {
+      busy[link] +=
+          carried.flows->link_bytes[link] / flows.capacity(carried.direction, link).value();
+    }
+  }
+  const double step = result.makespan.seconds().value();
+  for (const Choice<LinkClass>& choice : choices_of(LinkClass{})) {
+    std::optional<LinkIndex> busiest;
+    for (LinkIndex link = 0; link < busy.size(); ++link) {
+      if (flows.link_class(link) == choice.value && busy[link] > (busiest ? busy[*busiest] : 0.0)) {
+        busiest = link;
+      }
+    }
+    if (busiest) {
+      totals.busiest.emplace_back(choice.name, std::pair{flows.link_name(*busiest),
+                                                         step > 0 ? busy[*busiest] / step : 0.0});
+    }
+  }
+  if (!recording) {
+    return totals;
+  }
+  std::vector<LinkIndex> order;
+  for (LinkIndex link = 0; link < busy.size(); ++link) {
+    if (busy[link] > 0) {
+      order.push_back(link);
+    }
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](LinkIndex a, LinkIndex b) { return busy[a] > busy[b]; });
+  order.resize(std::min(order.size(), kTracedLinks));
+  std::vector<std::size_t> by_time(builder.carried().size());
+  for (std::size_t i = 0; i < by_time.size(); ++i) {
+    by_time[i] = i;
+  }
+  const auto start_of = [&](std::size_t i) {
+    return result.start[static_cast<std::size_t>(builder.carried()[i].task)];
+  };
+  std::stable_sort(by_time.begin(), by_time.end(),
+                   [&](std::size_t a, std::size_t b) { return start_of(a) < start_of(b); });
+  for (const LinkIndex link : order) {
+    LinkTrack track{flows.link_name(link), {}};
+    for (const std::size_t i : by_time) {
+      const auto& carried = builder.carried()[i];
+      const SimTime start = start_of(i);
+      const SimTime end = start + SimTime::from_seconds(Seconds(carried.flows->longest));
+      if (end < recording->from || start > recording->to || carried.flows->link_bytes[link] <= 0) {
+        continue;
+      }
+      const double seconds =
+          carried.flows->link_bytes[link] / flows.capacity(carried.direction, link).value();
+      track.intervals.push_back(
+          {start, end, static_cast<float>(seconds / std::max(1e-15, carried.flows->longest))});
+    }
+    timeline.links.push_back(std::move(track));
+  }
+  return totals;
+}
 
 }  // namespace
 
 StepExecution execute_step(const Scenario& scenario, const StepCostModel& model,
                            const StepBatch& batch, std::uint64_t draw,
                            const std::optional<RecordedWindow>& recording) {
-  StepGraphBuilder builder(scenario, model, batch, draw, recording.has_value());
+  std::optional<StepFlows> flows;
+  const StepTemplate& step = model.step_template();
+  if (scenario.spec.fidelity == Fidelity::flow && step.ways.gpus > 1) {
+    flows.emplace(scenario, model);
+  }
+  StepGraphBuilder builder(scenario, model, batch, draw, recording.has_value(),
+                           flows ? &*flows : nullptr);
   builder.build();
   StepExecution execution;
   execution.loads = builder.loads();
@@ -357,6 +486,9 @@ StepExecution execute_step(const Scenario& scenario, const StepCostModel& model,
     execution.by_kind[kind] = result.critical_time[kind].seconds().value();
   }
   execution.timeline = std::move(result.timeline);
+  if (flows) {
+    execution.flows = flow_totals(*flows, builder, result, recording, execution.timeline);
+  }
   return execution;
 }
 

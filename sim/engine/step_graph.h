@@ -11,13 +11,17 @@
 //
 // D waits for A, X for D, C for X, the next layer's A for C. A group starts when every rank is
 // ready, so the slowest rank is waited for at each exchange; each rank's part lasts as long as its
-// own bytes take. What each expert gets is drawn with the scenario's seed, so ranks differ even
-// under uniform routing.
+// own bytes take: by the closed form, or under flow fidelity by the arrival of its flows
+// (engine/step_flows.h). What each expert gets is drawn with the scenario's seed, so ranks differ
+// even under uniform routing.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "sim/cost/step_cost.h"
 #include "sim/engine/executor.h"
@@ -39,12 +43,21 @@ struct RecordedWindow {
   SimTime to = SimTime::max();
 };
 
+/// What flows found out about the network, totals of a step.
+struct FlowTotals {
+  double exchange_s = 0;     ///< slowest GPU of every exchange, added up
+  double uncontended_s = 0;  ///< the same by the closed form of the same loads
+  /// Busiest link of each class (LinkClass): its name and bytes / (capacity * step).
+  std::vector<std::pair<std::string, std::pair<std::string, double>>> busiest;
+};
+
 struct StepExecution {
   Seconds seconds;
   std::array<double, kNumOpKinds> by_kind{};  ///< on the critical path; they add up to `seconds`
   DrawnLoads loads;
   std::size_t num_tasks = 0;
-  Timeline timeline;  ///< empty unless asked for
+  std::optional<FlowTotals> flows;  ///< flow fidelity
+  Timeline timeline;                ///< empty unless asked for
 };
 
 /// Draws the routing (`draw` numbers independent draws) and runs the step of every rank.

@@ -20,7 +20,7 @@ std::vector<std::int64_t> even_shares(double total, std::int64_t sources) {
 }  // namespace
 
 PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double tokens_per_gpu,
-                    double capacity_factor, std::uint64_t draw) {
+                    double capacity_factor, std::uint64_t draw, bool with_pairs) {
   const StepTemplate& step = model.step_template();
   const ParallelWays& ways = step.ways;
   const bool has_exchange = ways.data > 1;
@@ -89,6 +89,9 @@ PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double t
   std::vector<double> received_remote(static_cast<std::size_t>(ways.expert), 0.0);
   std::vector<double> received_local(static_cast<std::size_t>(ways.expert), 0.0);
   std::vector<double> node_loads(nodes, 0.0);
+  if (with_pairs) {
+    pass.pair_copies.assign(gpus * gpus, 0.0F);
+  }
   for (std::size_t source = 0; source < gpus; ++source) {
     const std::size_t node = source / domain;
     const std::span<const std::int32_t> row = counts.of_source(static_cast<std::int32_t>(source));
@@ -96,6 +99,10 @@ PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double t
       double selections = 0;
       for (std::size_t e = rank * experts_per_rank; e < (rank + 1) * experts_per_rank; ++e) {
         selections += row[e];
+      }
+      for (std::size_t part = 0; with_pairs && part < expert_tensor; ++part) {
+        pass.pair_copies[source * gpus + rank * expert_tensor + part] =
+            static_cast<float>(selections / static_cast<double>(expert_tensor));
       }
       const bool is_local = rank * expert_tensor / domain == node;
       (is_local ? sent_local[source] : sent_remote[source]) += selections;
@@ -106,6 +113,9 @@ PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double t
   // Distinct ranks and nodes of a token are not in the counts: their expectation, scaled by what
   // this rank really gets.
   const FanOut& fan_out = layer.fan_out();
+  pass.copies_per_rank = fan_out.ranks / static_cast<double>(step.top_k);
+  pass.copies_per_node =
+      fan_out.remote_selections > 0 ? fan_out.remote_nodes / fan_out.remote_selections : 1.0;
   double mean_rank = 0;
   double mean_node = 0;
   for (const double load : rank_loads) {
@@ -122,6 +132,8 @@ PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double t
     const double node_ratio = mean_node > 0 ? node_loads[gpu / domain] / mean_node : 0.0;
     ExchangeDemand& demand = pass.exchange[gpu];
     demand.ranks = ways.expert;
+    demand.tokens = own;
+    demand.experts = static_cast<double>(experts);
     const double share = 1.0 / static_cast<double>(expert_tensor);
     demand.remote_selections = std::max(sent_remote[gpu], received_remote[rank] * share);
     demand.local_selections = std::max(sent_local[gpu], received_local[rank] * share);

@@ -14,6 +14,11 @@ struct PassLoads {
   std::vector<ExpertLoad> experts;  ///< [GPUs]
   std::vector<ExchangeDemand>
       exchange;  ///< [GPUs] the larger of what it sends and what it receives
+  /// [GPUs, GPUs] selections by source and destination; empty unless asked for. A destination's
+  /// expert-tensor ranks share them evenly.
+  std::vector<float> pair_copies;
+  double copies_per_rank = 1;  ///< copies to distinct ranks, a selection
+  double copies_per_node = 1;  ///< copies to distinct other nodes, a selection that leaves the node
   double rank_max_over_mean = 1;
   double expert_max_over_mean = 1;
   double active_experts = 0;
@@ -25,6 +30,6 @@ struct PassLoads {
 /// the batch); `capacity` is the number of places of an expert, 0 for no limit: selections beyond
 /// it are dropped, latest sources first.
 PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double tokens_per_gpu,
-                    double capacity_factor, std::uint64_t draw);
+                    double capacity_factor, std::uint64_t draw, bool with_pairs = false);
 
 }  // namespace moesim

@@ -42,11 +42,23 @@ struct Span {
 };
 static_assert(sizeof(Span) <= 32);
 
+/// One direction of one link while it carried something.
+struct LinkTrack {
+  struct Interval {
+    SimTime start;
+    SimTime end;
+    float utilisation = 0;  ///< mean share of the capacity
+  };
+  std::string name;
+  std::vector<Interval> intervals;  ///< in order of time, apart from each other
+};
+
 struct Timeline {
   std::vector<Span> spans;  ///< in the order of the tasks
   LabelTable labels;
   std::vector<std::string> kinds;
   std::vector<std::string> streams;  ///< of each device
+  std::vector<LinkTrack> links;      ///< flow fidelity: the busiest ones
 };
 
 }  // namespace moesim

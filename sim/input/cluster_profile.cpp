@@ -72,6 +72,20 @@ void check_achieved(const Sourced<BytesPerSecond>& line,
   }
 }
 
+void check_law(const CollectiveLaw& law, const ReadContext& context) {
+  const ReadContext at = context.at("protocols");
+  if (law.protocols.empty() || law.protocols.front().from.value() != 0) {
+    at.problem("do not begin at 0 bytes", "allowed: a first protocol with from_bytes 0");
+  }
+  for (std::size_t i = 1; i < law.protocols.size(); ++i) {
+    if (law.protocols[i].from <= law.protocols[i - 1].from) {
+      at.at(std::to_string(i))
+          .at("from_bytes")
+          .problem("is not above the one before", "allowed: increasing values");
+    }
+  }
+}
+
 void check_cluster(const ClusterProfile& profile, const ReadContext& context) {
   if (profile.node_groups.empty()) {
     context.at("node_groups").problem("is empty", "allowed: at least one node group");
@@ -82,6 +96,9 @@ void check_cluster(const ClusterProfile& profile, const ReadContext& context) {
     check_group(group, profile.fabric, at);
     check_achieved(group.scale_up.rate, group.scale_up.achieved, at.at("scale_up"));
     check_achieved(group.nics.rate, group.nics.achieved, at.at("nics"));
+  }
+  for (std::size_t i = 0; i < profile.collective_laws.size(); ++i) {
+    check_law(profile.collective_laws[i], context.at("collective_laws").at(std::to_string(i)));
   }
   const Fabric& fabric = profile.fabric;
   const bool leaves =
@@ -137,31 +154,14 @@ std::span<const Choice<FabricPaths>> choices_of(FabricPaths) {
   return kChoices;
 }
 
-std::span<const Choice<CollectiveOp>> choices_of(CollectiveOp) {
-  static constexpr Choice<CollectiveOp> kChoices[] = {
-      {CollectiveOp::all_to_all, "all_to_all", "every rank to every rank"},
-      {CollectiveOp::all_gather, "all_gather", "everyone gets every part"},
-      {CollectiveOp::reduce_scatter, "reduce_scatter", "everyone gets the sum of its part"},
-      {CollectiveOp::all_reduce, "all_reduce", "everyone gets the sum"},
-      {CollectiveOp::point_to_point, "point_to_point", "one rank to one rank"},
-  };
-  return kChoices;
-}
-
-std::span<const Choice<CollectiveScope>> choices_of(CollectiveScope) {
-  static constexpr Choice<CollectiveScope> kChoices[] = {
-      {CollectiveScope::scale_up, "scale_up", "inside one scale-up domain"},
-      {CollectiveScope::scale_out, "scale_out", "across the network"},
-  };
-  return kChoices;
-}
-
-std::span<const Choice<CollectiveLibrary>> choices_of(CollectiveLibrary) {
-  static constexpr Choice<CollectiveLibrary> kChoices[] = {
-      {CollectiveLibrary::nccl, "nccl", "NCCL or RCCL"},
-      {CollectiveLibrary::custom, "custom", "a serving framework's own kernels"},
-  };
-  return kChoices;
+const CollectiveLaw* ClusterProfile::law(CollectiveOp op, CollectiveScope scope,
+                                         CollectiveLibrary library) const {
+  for (const CollectiveLaw& law : collective_laws) {
+    if (law.op == op && law.scope == scope && law.library == library) {
+      return &law;
+    }
+  }
+  return nullptr;
 }
 
 const CollectiveFit* ClusterProfile::collective(CollectiveOp op, CollectiveScope scope,
@@ -253,91 +253,6 @@ const Fields<Fabric>& fields_of(const Fabric*) {
   return table;
 }
 
-const Fields<CollectiveFit>& fields_of(const CollectiveFit*) {
-  static const Fields<CollectiveFit> table = [] {
-    Fields<CollectiveFit> fields("collective", "t = alpha + wire / rate");
-    fields.add("op", &CollectiveFit::op, {.doc = "operation", .required = true});
-    fields.add("scope", &CollectiveFit::scope, {.doc = "which network", .required = true});
-    fields.add("library", &CollectiveFit::library, {.doc = "whose kernels"});
-    fields.add("ranks", &CollectiveFit::ranks, count("size of the group", 2, 1e6));
-    fields.add("alpha_s", &CollectiveFit::alpha, seconds("time of an empty call"));
-    fields.add("bytes_per_s", &CollectiveFit::rate, rate("wire bytes per rank and direction"));
-    add_provenance(fields);
-    return fields;
-  }();
-  return table;
-}
-
-const Fields<LowLatencyExchange>& fields_of(const LowLatencyExchange*) {
-  static const Fields<LowLatencyExchange> table = [] {
-    using X = LowLatencyExchange;
-    Fields<X> f("low-latency exchange",
-                "t = alpha + alpha_net + max(remote / nic, local / scale_up)");
-    f.add("alpha_s", &X::alpha, seconds("time of an empty call"));
-    f.add("alpha_net_s", &X::alpha_net, seconds("added across nodes"));
-    f.add("nic_bytes_per_s", &X::nic_rate, rate("remote bytes of one GPU"));
-    f.add("scale_up_bytes_per_s", &X::scale_up_rate, rate("local bytes of one GPU"));
-    f.add("header_bytes", &X::header, bytes("per copy, beside values and scales"));
-    f.add("one_node_alpha_s", &X::one_node_alpha, seconds("empty call, all ranks in one node"));
-    f.add("one_node_bytes_per_s", &X::one_node_rate, rate("all ranks in one node"));
-    add_provenance(f);
-    return f;
-  }();
-  return table;
-}
-
-const Fields<NormalExchange>& fields_of(const NormalExchange*) {
-  static const Fields<NormalExchange> table = [] {
-    using X = NormalExchange;
-    Fields<X> f("normal exchange",
-                "t = notify + alpha + max(remote / nic, received / min(scale_up, per_sm * sms))");
-    f.add("alpha_s", &X::alpha, seconds("time of an empty call"));
-    f.add("notify_s", &X::notify, seconds("size exchange before the data"));
-    f.add("nic_bytes_per_s", &X::nic_rate, rate("one copy per destination node"));
-    f.add("scale_up_bytes_per_s", &X::scale_up_rate, rate("copies to distinct ranks"));
-    f.add("per_sm_bytes_per_s", &X::per_sm_rate, rate("what one multiprocessor moves"));
-    f.add("header_bytes", &X::header, bytes("per copy, beside values and scales"));
-    f.add("one_node_alpha_s", &X::one_node_alpha, seconds("empty call, all ranks in one node"));
-    f.add("one_node_bytes_per_s", &X::one_node_rate, rate("all ranks in one node"));
-    f.add("one_node_per_sm_bytes_per_s", &X::one_node_per_sm_rate,
-          rate("one multiprocessor, all ranks in one node"));
-    add_provenance(f);
-    return f;
-  }();
-  return table;
-}
-
-const Fields<LowLatencyKernels>& fields_of(const LowLatencyKernels*) {
-  static const Fields<LowLatencyKernels> table =
-      Fields<LowLatencyKernels>("low-latency kernels", "one copy per selected expert")
-          .add("dispatch", &LowLatencyKernels::dispatch,
-               {.doc = "tokens on their way to experts", .required = true})
-          .add("combine", &LowLatencyKernels::combine,
-               {.doc = "expert outputs on their way back", .required = true});
-  return table;
-}
-
-const Fields<NormalKernels>& fields_of(const NormalKernels*) {
-  static const Fields<NormalKernels> table =
-      Fields<NormalKernels>("normal kernels", "one copy per destination node")
-          .add("sms", &NormalKernels::sms, count("multiprocessors taken from compute", 1, 1024))
-          .add("dispatch", &NormalKernels::dispatch,
-               {.doc = "tokens on their way to experts", .required = true})
-          .add("combine", &NormalKernels::combine,
-               {.doc = "expert outputs on their way back", .required = true});
-  return table;
-}
-
-const Fields<ExpertKernels>& fields_of(const ExpertKernels*) {
-  static const Fields<ExpertKernels> table =
-      Fields<ExpertKernels>("expert kernels", "expert dispatch and combine")
-          .add("low_latency", &ExpertKernels::low_latency,
-               {.doc = "for decode: one copy per selected expert", .required = true})
-          .add("normal", &ExpertKernels::normal,
-               {.doc = "for prefill and training: one copy per node", .required = true});
-  return table;
-}
-
 const Fields<ClusterProfile>& fields_of(const ClusterProfile*) {
   static const Fields<ClusterProfile> table = [] {
     using P = ClusterProfile;
@@ -349,6 +264,7 @@ const Fields<ClusterProfile>& fields_of(const ClusterProfile*) {
     f.add("node_groups", &P::node_groups, {.doc = "kinds of nodes", .required = true});
     f.add("fabric", &P::fabric, {.doc = "network between nodes", .required = true});
     f.add("collectives", &P::collectives, {.doc = "alpha-beta fits of collectives"});
+    f.add("collective_laws", &P::collective_laws, {.doc = "curves of collectives, any ranks"});
     f.add("expert_kernels", &P::expert_kernels, {.doc = "expert dispatch and combine"});
     return f;
   }();

@@ -17,6 +17,7 @@
 
 #include "sim/base/field_table.h"
 #include "sim/base/units.h"
+#include "sim/input/communication_constants.h"
 #include "sim/input/sourced.h"
 
 namespace moesim {
@@ -86,65 +87,6 @@ struct Fabric {
   Sourced<Seconds> hop_latency;  ///< added by each switch beyond the first
 };
 
-enum class CollectiveOp { all_to_all, all_gather, reduce_scatter, all_reduce, point_to_point };
-std::span<const Choice<CollectiveOp>> choices_of(CollectiveOp);
-enum class CollectiveScope { scale_up, scale_out };
-std::span<const Choice<CollectiveScope>> choices_of(CollectiveScope);
-enum class CollectiveLibrary { nccl, custom };
-std::span<const Choice<CollectiveLibrary>> choices_of(CollectiveLibrary);
-
-/// t = alpha + wire / B over `ranks`; wire per rank and direction is S(n-1)/n, twice that for
-/// all-reduce, S for point-to-point. S as nccl-tests counts it.
-struct CollectiveFit : Provenance {
-  CollectiveOp op = CollectiveOp::all_reduce;
-  CollectiveScope scope = CollectiveScope::scale_up;
-  CollectiveLibrary library =
-      CollectiveLibrary::nccl;  ///< custom: framework kernels in CUDA graphs
-  std::int64_t ranks = 0;
-  Seconds alpha;
-  BytesPerSecond rate;
-};
-
-/// One direction of the low-latency expert exchange: one copy per selected expert,
-/// t = alpha + alpha_net + max(remote / nic, local / scale_up); alpha_net only across nodes.
-struct LowLatencyExchange : Provenance {
-  Seconds alpha;
-  Seconds alpha_net;
-  BytesPerSecond nic_rate;
-  BytesPerSecond scale_up_rate;
-  Bytes header;            ///< per copy, beside values and scales
-  Seconds one_node_alpha;  ///< all ranks in one node: t = alpha + bytes / rate
-  BytesPerSecond one_node_rate;
-};
-
-/// One direction of the high-throughput expert exchange: one copy per destination node over the
-/// network, then to the distinct ranks:
-/// t = notify + alpha + max(remote / nic, received / min(scale_up, per_sm * sms)).
-struct NormalExchange : Provenance {
-  Seconds alpha;
-  Seconds notify;  ///< size exchange and host synchronisation before the data
-  BytesPerSecond nic_rate;
-  BytesPerSecond scale_up_rate;
-  BytesPerSecond per_sm_rate;
-  Bytes header;  ///< per copy
-  Seconds one_node_alpha;
-  BytesPerSecond one_node_rate;
-  BytesPerSecond one_node_per_sm_rate;
-};
-
-struct LowLatencyKernels {
-  LowLatencyExchange dispatch, combine;
-};
-struct NormalKernels {
-  std::int64_t sms = 0;  ///< multiprocessors taken from compute while they run
-  NormalExchange dispatch, combine;
-};
-/// Expert dispatch and combine kernels (DeepEP style).
-struct ExpertKernels {
-  LowLatencyKernels low_latency;
-  NormalKernels normal;
-};
-
 struct ClusterProfile {
   std::string schema;
   std::string id;
@@ -153,8 +95,11 @@ struct ClusterProfile {
   std::vector<NodeGroup> node_groups;  ///< at least one
   Fabric fabric;
   std::vector<CollectiveFit> collectives;
+  std::vector<CollectiveLaw> collective_laws;   ///< preferred to `collectives` where there is one
   std::optional<ExpertKernels> expert_kernels;  ///< absent: only plain collectives are known
 
+  /// The law of `op` within `scope`, or null when there is none.
+  const CollectiveLaw* law(CollectiveOp op, CollectiveScope scope, CollectiveLibrary library) const;
   /// The fit for `op` within `scope` whose rank count is nearest to `ranks` (the larger of two as
   /// near), or null when there is none.
   const CollectiveFit* collective(CollectiveOp op, CollectiveScope scope, CollectiveLibrary library,
@@ -166,12 +111,6 @@ const Fields<Nics>& fields_of(const Nics*);
 const Fields<Host>& fields_of(const Host*);
 const Fields<NodeGroup>& fields_of(const NodeGroup*);
 const Fields<Fabric>& fields_of(const Fabric*);
-const Fields<CollectiveFit>& fields_of(const CollectiveFit*);
-const Fields<LowLatencyExchange>& fields_of(const LowLatencyExchange*);
-const Fields<NormalExchange>& fields_of(const NormalExchange*);
-const Fields<LowLatencyKernels>& fields_of(const LowLatencyKernels*);
-const Fields<NormalKernels>& fields_of(const NormalKernels*);
-const Fields<ExpertKernels>& fields_of(const ExpertKernels*);
 const Fields<ClusterProfile>& fields_of(const ClusterProfile*);
 
 /// Reads a cluster profile; `json` came from `file`. Throws InputError with every problem. Device

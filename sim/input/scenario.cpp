@@ -432,6 +432,10 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       }
     }
   }
+  if (!spec.faults.empty() && spec.fidelity != Fidelity::flow) {
+    diagnostics.add(file, "/faults", "faults act on links, which only flows see",
+                    "set /fidelity to flow, or leave the key out");
+  }
   diagnostics.throw_if_any();
   return scenario;
 }

@@ -142,7 +142,21 @@ struct RuntimeConfig {
   bool mla_prefill_absorbed = false;  ///< SGLang on Hopper runs prefill absorbed
 };
 
-enum class Fidelity : std::uint8_t { analytic, event };
+enum class Fidelity : std::uint8_t { analytic, event, flow };
+
+/// A dead or slow part of the cluster.
+struct FaultSpec {
+  std::string where;         ///< a node ("node3/gpu1") or a link ("node0/gpu0 -- pod0/leaf0")
+  double rate_fraction = 0;  ///< of the rate that is left; 0: dead
+};
+
+/// What happens when a part fails.
+struct RecoverySpec {
+  double detection_s = 60;            ///< until the failure is noticed
+  double restart_s = 120;             ///< engine start, without loading weights
+  std::optional<double> spare_nodes;  ///< kept ready; absent: a repair is waited for
+  double repair_s = 14400;            ///< until a node without a spare is back
+};
 
 struct ScenarioSpec {
   std::string schema = "moesim/scenario/1";
@@ -166,9 +180,13 @@ struct ScenarioSpec {
   ServingConfig serving;
   SloConfig slo;
   Fidelity fidelity = Fidelity::analytic;
+  std::vector<FaultSpec> faults;
+  RecoverySpec recovery;
   std::int64_t seed = 1;
 };
 
+const Fields<FaultSpec>& fields_of(const FaultSpec*);
+const Fields<RecoverySpec>& fields_of(const RecoverySpec*);
 const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*);
 
 std::span<const Choice<DenseEdit>> choices_of(DenseEdit);

@@ -82,6 +82,8 @@ std::span<const Choice<Fidelity>> choices_of(Fidelity) {
       {Fidelity::analytic, "analytic",
        "closed form per layer class, expected loads: microseconds a step"},
       {Fidelity::event, "event", "every rank and op as events, routing drawn per token"},
+      {Fidelity::flow, "flow",
+       "as event, with every exchange carried pair by pair over the topology, with contention"},
   };
   return kChoices;
 }
@@ -341,6 +343,40 @@ const Fields<RuntimeConfig>& fields_of(const RuntimeConfig*) {
   return table;
 }
 
+const Fields<FaultSpec>& fields_of(const FaultSpec*) {
+  static const Fields<FaultSpec> table =
+      Fields<FaultSpec>("fault", "a dead or slow part of the cluster")
+          .add(
+              "where", &FaultSpec::where,
+              {.doc =
+                   "a node of the topology (\"node3/gpu1\": all its links) or a link (\"node0/gpu0 "
+                   "-- pod0/leaf0\")",
+               .required = true})
+          .add("rate_fraction", &FaultSpec::rate_fraction,
+               {.doc = "share of the rate that is left, below 1; 0: dead",
+                .unit = "fraction",
+                .min = 0,
+                .max = 0.999999});
+  return table;
+}
+
+const Fields<RecoverySpec>& fields_of(const RecoverySpec*) {
+  static const Fields<RecoverySpec> table =
+      Fields<RecoverySpec>("recovery", "what happens when a part fails")
+          .add("detection_s", &RecoverySpec::detection_s,
+               {.doc = "until a failure is noticed", .unit = "s", .min = 0, .max = 1e7})
+          .add("restart_s", &RecoverySpec::restart_s,
+               {.doc = "start of the engine, without loading weights",
+                .unit = "s",
+                .min = 0,
+                .max = 1e7})
+          .add("spare_nodes", &RecoverySpec::spare_nodes,
+               {.doc = "nodes kept ready; absent: a repair is waited for", .min = 0, .max = 1e6})
+          .add("repair_s", &RecoverySpec::repair_s,
+               {.doc = "until a node without a spare is back", .unit = "s", .min = 0, .max = 1e8});
+  return table;
+}
+
 const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
   static const Fields<ScenarioSpec> table =
       Fields<ScenarioSpec>("scenario", "one question to answer")
@@ -373,6 +409,10 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("serving", &ScenarioSpec::serving, {.doc = "batching, cache and replicas over time"})
           .add("slo", &ScenarioSpec::slo, {.doc = "what the operator promises"})
           .add("fidelity", &ScenarioSpec::fidelity, {.doc = "how closely the step is simulated"})
+          .add("faults", &ScenarioSpec::faults,
+               {.doc = "dead or slow parts (flow fidelity), and what they cost"})
+          .add("recovery", &ScenarioSpec::recovery,
+               {.doc = "what happens when a part fails; answered when there are faults"})
           .add("seed", &ScenarioSpec::seed, {.doc = "of every random stream", .min = 0});
   return table;
 }

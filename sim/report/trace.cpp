@@ -43,6 +43,23 @@ std::string chrome_trace(const Timeline& timeline) {
            ", \"name\": " + quoted(timeline.labels.text(span.label)) +
            ", \"cat\": " + quoted(timeline.kinds[span.kind]) + "},\n";
   }
+  // Links are counters of a process of their own, after the GPUs.
+  const std::string links = std::to_string(devices.empty() ? 0 : *devices.rbegin() + 1);
+  if (!timeline.links.empty()) {
+    out += "{\"ph\": \"M\", \"name\": \"process_name\", \"pid\": " + links +
+           ", \"args\": {\"name\": \"busiest links, share of their rate\"}},\n";
+  }
+  for (const LinkTrack& track : timeline.links) {
+    const auto counter = [&](SimTime time, double share) {
+      out += "{\"ph\": \"C\", \"pid\": " + links + ", \"ts\": " + microseconds(time) +
+             ", \"name\": " + quoted(track.name) + ", \"args\": {\"share\": " + number_text(share) +
+             "}},\n";
+    };
+    for (const LinkTrack::Interval& interval : track.intervals) {
+      counter(interval.start, interval.utilisation);
+      counter(interval.end, 0.0);
+    }
+  }
   if (out.ends_with(",\n")) {
     out.erase(out.size() - 2, 1);  // the last comma
   }

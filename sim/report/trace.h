@@ -2,8 +2,9 @@
 // A timeline as Chrome trace events, which Perfetto (https://ui.perfetto.dev) and chrome://tracing
 // open.
 //
-// One process a GPU, one thread a stream, one complete event ("ph": "X") a span; times in
-// microseconds as the format asks. Source: Trace Event Format, "complete events" (Google, 2016).
+// Links of the network (flow fidelity) are counters. One process a GPU, one thread a stream, one
+// complete event ("ph": "X") a span; times in microseconds as the format asks. Source: Trace Event
+// Format, "complete events" (Google, 2016).
 #pragma once
 
 #include <string>

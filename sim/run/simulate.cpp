@@ -7,6 +7,7 @@
 #include "sim/base/quantity_text.h"
 #include "sim/base/text_hash.h"
 #include "sim/engine/step_graph.h"
+#include "sim/run/fault_cost.h"
 #include "sim/run/simulate_serving.h"
 #include "sim/run/step_metrics.h"
 #include "sim/run/version.h"
@@ -58,24 +59,29 @@ StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, con
   outcome.dropped_fraction = execution.loads.dropped_fraction;
   outcome.nic_bytes = execution.loads.nic_bytes;
   outcome.closed_form = closed_form.seconds;
+  outcome.flows = std::move(execution.flows);
   if (options.timeline != nullptr) {
     *options.timeline = std::move(execution.timeline);
   }
   return outcome;
 }
 
-SimulationResult simulate_here(const Scenario& scenario, const RunOptions& options) {
+SimulationResult simulate_here(const Scenario& asked, const RunOptions& options) {
   const auto check_stop = [&options] {
     if (options.stop.stop_requested()) {
       throw Stopped();
     }
   };
   check_stop();
+  // A deployment with GPUs cut off does not run: figures are then those without the faults.
+  const std::string outage = outage_of(asked);
+  const Scenario without_faults = outage.empty() ? Scenario() : healthy(asked);
+  const Scenario& scenario = outage.empty() ? asked : without_faults;
   SimulationResult result;
   result.version = version_text();
   result.seed = scenario.spec.seed;
   if (options.echo_scenario) {
-    result.scenario = write_object(scenario.spec);
+    result.scenario = write_object(asked.spec);
   }
   result.title = scenario.spec.name.empty() ? scenario.model->name + " on " + scenario.cluster->name
                                             : scenario.spec.name;
@@ -96,7 +102,7 @@ SimulationResult simulate_here(const Scenario& scenario, const RunOptions& optio
   const StepBatch batch = batch_of(scenario);
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);
   check_stop();
-  const bool with_events = scenario.spec.fidelity == Fidelity::event;
+  const bool with_events = scenario.spec.fidelity != Fidelity::analytic;
   const StepOutcome outcome =
       with_events ? run_events(scenario, model, batch, options) : run_analytic(model, batch);
   add_step_metrics(result, scenario, model, batch, outcome, memory);
@@ -108,8 +114,26 @@ SimulationResult simulate_here(const Scenario& scenario, const RunOptions& optio
   if (outcome.closed_form) {
     const double gap = outcome.seconds / *outcome.closed_form - 1.0;
     result.findings.push_back("the closed form gives " + quantity_text(*outcome.closed_form) +
-                              " a step: events differ by " + (gap >= 0 ? "+" : "") +
-                              plain_number_text(gap * 100.0, 2) + "%");
+                              " a step: " + choice_name(scenario.spec.fidelity) + "s differ by " +
+                              (gap >= 0 ? "+" : "") + plain_number_text(gap * 100.0, 2) + "%");
+  }
+  if (outcome.flows && outcome.flows->uncontended_s > 0) {
+    const FlowTotals& flows = *outcome.flows;
+    result.findings.push_back(
+        "contention in the network makes the exchanges of a step " +
+        plain_number_text(100.0 * (flows.exchange_s / flows.uncontended_s - 1.0), 2) +
+        "% longer: " + quantity_text(Seconds(flows.uncontended_s)) + " if only the busiest GPU " +
+        "counted, " + quantity_text(Seconds(flows.exchange_s)) + " as flows");
+    for (const auto& [kind, busiest] : flows.busiest) {
+      result.findings.push_back("busiest " + kind + " link: " + busiest.first + ", " +
+                                plain_number_text(100.0 * busiest.second, 2) +
+                                "% of its rate over the step");
+    }
+  }
+  if (!asked.spec.faults.empty()) {
+    const Seconds without =
+        outage.empty() ? execute_step(healthy(asked), model, batch, 0).seconds : outcome.seconds;
+    add_fault_cost(result, asked, outcome.seconds, without, outage, memory);
   }
   return result;
 }

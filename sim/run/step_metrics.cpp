@@ -239,7 +239,17 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
           outcome.dropped_fraction, Basis::estimate);
     }
   }
-  if (outcome.nic_bytes > 0) {
+  if (outcome.flows && !outcome.flows->busiest.empty()) {
+    MetricGroup links;
+    for (const auto& [kind, busiest] : outcome.flows->busiest) {
+      Metric metric;
+      metric.value = busiest.second;
+      metric.basis = mixed_basis(outcome.by_basis);
+      links.emplace_back(kind, metric);
+    }
+    result.metrics.push_back({"link_utilisation", "fraction",
+                              "busiest link of each kind, mean over the step", std::move(links)});
+  } else if (outcome.nic_bytes > 0) {
     const NodeGroup& node = scenario.cluster->node_groups.front();
     const double nic = node.nics.rate.value.value() * static_cast<double>(node.nics.per_node) /
                        static_cast<double>(node.gpus_per_node);

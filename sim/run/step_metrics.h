@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "sim/cost/step_cost.h"
+#include "sim/engine/step_graph.h"
 #include "sim/run/result.h"
 #include "sim/workload/memory_budget.h"
 
@@ -22,6 +23,7 @@ struct StepOutcome {
   double active_experts = 0;  ///< of a layer, all ranks together
   double dropped_fraction = 0;
   std::optional<Seconds> closed_form;  ///< event fidelity: what the analytic one says
+  std::optional<FlowTotals> flows;     ///< flow fidelity
   double nic_bytes = 0;  ///< that the busiest GPU puts on the network, or takes from it
 };
 

@@ -62,8 +62,10 @@ TrafficResult run_traffic(const ClusterProfile& cluster, TransferSet transfer,
                "a tolerance is a small share of the makespan");
 
   const double start = cpu_seconds();
-  const Topology topology = cluster_topology(
-      cluster, {.num_nodes = nodes_for(cluster, transfer.num_ranks()), .paths = options.paths});
+  const Topology topology =
+      cluster_topology(cluster, {.num_nodes = nodes_for(cluster, transfer.num_ranks()),
+                                 .paths = options.paths,
+                                 .message = options.message});
   const std::unique_ptr<RoutePlan> plan = topology.routes(route_policy(options.paths), cluster.id);
   // Half: the window errs by up to about its own width.
   FlowNetwork network(*plan, {.window_fraction = 0.5 * result.tolerance});

@@ -24,6 +24,7 @@ struct TrafficOptions {
   /// kExactFlows flows or one size for all, else kDefaultTolerance.
   std::optional<double> tolerance;
   bool wants_ends = false;  ///< per-flow end times
+  Bytes message;            ///< size of the messages of a flow; 0: cards are not bound by them
 };
 
 /// Flows of different sizes that are still solved exactly without being told to.

@@ -102,7 +102,7 @@ TEST(ClusterProfile, H800NodesHaveTheirCutNvlink) {
 }
 
 TEST(ClusterProfile, CollectiveTakesTheNearestGroupSize) {
-  const ClusterProfile cluster = load_cluster_profile(profile_path("cluster_h100_ib400"));
+  const ClusterProfile cluster = load_cluster_profile(profile_path("cluster_h800_ib400"));
   const auto find = [&](std::int64_t ranks) {
     return cluster.collective(CollectiveOp::all_reduce, CollectiveScope::scale_up,
                               CollectiveLibrary::nccl, ranks);
@@ -113,6 +113,22 @@ TEST(ClusterProfile, CollectiveTakesTheNearestGroupSize) {
   EXPECT_EQ(cluster.collective(CollectiveOp::all_to_all, CollectiveScope::scale_out,
                                CollectiveLibrary::custom, 8),
             nullptr);
+}
+
+TEST(ClusterProfile, LawsBeginAtNothingAndProtocolsFollowEachOther) {
+  Json json = load_json(profile_path("cluster_h100_ib400"));
+  Json& first = json.find("collective_laws")->items()[0];
+  first.find("protocols")->items()[0].set("from_bytes", 5);
+  first.find("protocols")->items()[1].set("from_bytes", 4);
+  try {
+    read_cluster_profile(json, "c.json");
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("c.json#/collective_laws/0/protocols: do not begin at 0 bytes"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("c.json#/collective_laws/0/protocols/1/from_bytes: is not above"));
+  }
 }
 
 TEST(ClusterProfile, WritesWhatItRead) {

@@ -243,6 +243,11 @@ TEST(Step, DoublingEveryRateAndHalvingEveryDelayHalvesTheStep) {
                                   &cluster.expert_kernels->low_latency.combine}) {
     fit->one_node_alpha *= 0.5;
     fit->one_node_rate *= 2;
+    for (double* seconds :
+         {&fit->work->element_s, &fit->work->expert_s, &fit->work->token_s, &fit->work->sm_token_s,
+          &fit->work->sm_token_element_s, &fit->work->sm_copy_s, &fit->work->sm_copy_element_s}) {
+      *seconds *= 0.5;
+    }
   }
   faster.cluster = std::make_shared<const ClusterProfile>(cluster);
   EXPECT_NEAR(closed_form(faster).seconds.value() / closed_form(scenario).seconds.value(), 0.5,
