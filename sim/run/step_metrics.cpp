@@ -135,7 +135,7 @@ void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double
     }
   }
   if (scenario.device->power) {
-    add(result, "joules_per_output_token", "j", "at the board power limit: an upper bound",
+    add(result, "joules_per_output_token", "j", "at board power: an upper bound",
         timed(scenario.device->power->value.value() * gpus * step_s / tokens));
   }
 }
@@ -225,7 +225,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
                 scenario.spec.precision.weights.value_or(scenario.model->weights.routed_experts)))
           : compute_format(
                 scenario.spec.precision.weights.value_or(scenario.model->weights.dense_ffn));
-  add(result, "mfu", "fraction", "of the " + choice_name(format) + " peak, on the busiest GPU",
+  add(result, "mfu", "fraction", "of the " + choice_name(format) + " peak, busiest",
       timed(outcome.flops_per_gpu / step_s / model.cost_model().peak(format).value()));
   if (has_experts) {
     add(result, "rank_load_max_over_mean", "", "busiest GPU over the mean, mean over layers",

@@ -25,6 +25,8 @@ std::string run_page() {
   const Scenario scenario = testing::small([](ScenarioSpec& spec) {
     spec.name = "Mixtral <on> H100 & \"co\"";
     spec.nodes = 2;
+    spec.parallelism.expert = 8;
+    spec.parallelism.expert_tensor = 2;
     spec.routing.kind = RoutingModel::gumbel;
     spec.routing.sigma = 0.8;
   });

