@@ -12,6 +12,7 @@
 #include "sim/cli/commands.h"
 #include "sim/moe/placement.h"
 #include "sim/moe/placement_format.h"
+#include "sim/moe/placement_plan.h"
 
 namespace moesim {
 namespace {
@@ -21,6 +22,7 @@ struct PlaceArguments {
   std::string policy = std::string(kDefaultPlacementPolicy);
   std::string format = "text";
   std::string evaluated;
+  std::vector<std::string> program;
   int leading_dense_layers = 0;
 };
 
@@ -51,39 +53,12 @@ void print_text(std::ostream& out, const PlacementRequest& request, const Placem
 SlotTable slots_from_file(const PlacementRequest& request, const PlaceArguments& arguments) {
   const std::string& file = arguments.evaluated;
   PlacementFile read = read_placement(load_json(file), file, arguments.leading_dense_layers);
-  if (static_cast<int>(read.slot_to_expert.size()) != request.layers()) {
-    throw InputError(file, "", std::to_string(read.slot_to_expert.size()) + " layers",
-                     std::to_string(request.layers()) + ", as the loads have; see --dense-layers");
-  }
   if (read.gpus != 0 && read.gpus != request.gpus) {
     throw InputError(file, "", std::to_string(read.gpus) + " GPUs",
                      std::to_string(request.gpus) + ", as the loads say");
   }
   Diagnostics diagnostics;
-  for (std::size_t l = 0; l < read.slot_to_expert.size(); ++l) {
-    const std::vector<int>& slots = read.slot_to_expert[l];
-    const std::string layer = "layer " + std::to_string(l);
-    if (static_cast<int>(slots.size()) != request.slots) {
-      diagnostics.add(file, layer, std::to_string(slots.size()) + " slots",
-                      std::to_string(request.slots));
-      continue;
-    }
-    std::vector<bool> has_slot(static_cast<std::size_t>(request.experts()), false);
-    for (const int expert : slots) {
-      if (expert >= request.experts()) {
-        diagnostics.add(file, layer, "expert " + std::to_string(expert),
-                        "0 to " + std::to_string(request.experts() - 1));
-      } else {
-        has_slot[static_cast<std::size_t>(expert)] = true;
-      }
-    }
-    const auto without = std::find(has_slot.begin(), has_slot.end(), false);
-    if (without != has_slot.end()) {
-      diagnostics.add(file, layer,
-                      "expert " + std::to_string(without - has_slot.begin()) + " has no slot",
-                      "every expert needs one");
-    }
-  }
+  check_slots(request, read.slot_to_expert, file, diagnostics);
   diagnostics.throw_if_any();
   return std::move(read.slot_to_expert);
 }
@@ -109,6 +84,9 @@ CommandBody define_place(CLI::App& app, const CommandContext& context) {
       ->check(CLI::IsMember(formats));
   app.add_option("--evaluate", arguments->evaluated,
                  "judge this placement file (any of the formats) under the loads instead");
+  app.add_option("--program", arguments->program,
+                 "executable and arguments of a placement program of yours: loads as one line of "
+                 "JSON in, {\"slot_to_expert\"} out");
   app.add_option(
          "--dense-layers", arguments->leading_dense_layers,
          "layers without experts before the first MoE layer, as SGLang's table has rows for them")
@@ -116,9 +94,11 @@ CommandBody define_place(CLI::App& app, const CommandContext& context) {
   return [arguments, &out = context.out] {
     const PlacementRequest request = load_placement_request(arguments->loads);
     const bool is_given = !arguments->evaluated.empty();
+    const bool is_asked = !arguments->program.empty();
     const Placement placement =
-        is_given ? evaluate_placement(request, slots_from_file(request, *arguments))
-                 : place_experts(request, arguments->policy);
+        is_given   ? evaluate_placement(request, slots_from_file(request, *arguments))
+        : is_asked ? evaluate_placement(request, program_slots(request, arguments->program))
+                   : place_experts(request, arguments->policy);
     for (const Choice<PlacementFormat>& choice : choices_of(PlacementFormat{})) {
       if (choice.name == arguments->format) {
         out << placement_json(request, placement, choice.value, arguments->leading_dense_layers)
@@ -127,7 +107,10 @@ CommandBody define_place(CLI::App& app, const CommandContext& context) {
         return 0;
       }
     }
-    print_text(out, request, placement, is_given ? arguments->evaluated : arguments->policy);
+    print_text(out, request, placement,
+               is_given   ? arguments->evaluated
+               : is_asked ? arguments->program.front()
+                          : arguments->policy);
     return 0;
   };
 }

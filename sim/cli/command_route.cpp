@@ -244,10 +244,10 @@ CommandBody define_route(CLI::App& app, const CommandContext& context) {
                          "allowed: a Mixture-of-Experts model");
       }
       Diagnostics problems;
-      const RoutingOptions routing = read_object<RoutingOptions>(
-          inline_or_file(a.routing, "--routing"), "--routing", problems);
+      const RoutingConfig routing =
+          read_object<RoutingConfig>(inline_or_file(a.routing, "--routing"), "--routing", problems);
       problems.throw_if_any();
-      spec = routing_spec(routing, *layer, a.seed, "");
+      spec = routing_spec(routing, *layer, count, a.seed, "");
       layers = count;
       source = a.model;
       for (const std::string& text : a.routers) {

@@ -327,6 +327,18 @@ CostEstimate CostModel::evaluate(const Op& op, const CurvePick& pick) const {
   if (pick.curve == nullptr) {
     return physical(op);
   }
+  const MoeOp* mixed = std::get_if<MoeOp>(&op);
+  if (mixed != nullptr && mixed->load.cold_experts > 0) {
+    // No table measured experts of two formats in one kernel: the curve of the warm format, scaled
+    // by what the physical form says of the bytes saved.
+    MoeOp warm = *mixed;
+    warm.load.cold_experts = 0;
+    CostEstimate cost = evaluate<kWithBand>(warm, pick);
+    cost.seconds = cost.seconds * (physical(op).seconds / physical(warm).seconds);
+    cost.basis = Basis::estimate;
+    cost.in_range = false;
+    return cost;
+  }
   CostEstimate cost;
   cost.basis = pick.basis;
   if (!std::visit(HasRows(), op)) {

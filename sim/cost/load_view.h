@@ -4,7 +4,9 @@
 //
 // Loads are expectations over routing noise, looked up from cached profiles
 // (moe/token_routing_profile.h); drawn loads of single steps are the event fidelity's
-// (engine/step_loads.h).
+// (engine/step_loads.h). Capacity acts on expected counts: what exceeds an expert's places is
+// dropped, or goes to experts with places left in proportion to their popularity; with padding the
+// places are computed and sent whether filled or not.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +15,7 @@
 
 #include "sim/cluster/collective.h"
 #include "sim/input/scenario.h"
+#include "sim/moe/placement_plan.h"
 #include "sim/moe/token_routing_profile.h"
 #include "sim/workload/op.h"
 #include "sim/workload/step_template.h"
@@ -23,7 +26,9 @@ namespace moesim {
 struct LayerLoad {
   ExpertLoad experts;
   ExchangeDemand exchange;
-  double dropped_fraction = 0;  ///< of the selections, at full experts
+  double dropped_fraction = 0;   ///< of the selections, at full experts
+  double rerouted_fraction = 0;  ///< of the selections, at a worse expert than chosen
+  double padding_fraction = 0;   ///< of the rows computed, those for nobody
 };
 
 /// Expected loads of every MoE layer for any batch; made once per routing, placement and layout,
@@ -31,11 +36,9 @@ struct LayerLoad {
 class LoadView {
  public:
   /// `routing` must fit the template's experts; `domain_gpus` ranks reach each other without the
-  /// network.
-  /// `capacity_factor` > 0: selections beyond ceil(factor * top_k * tokens / experts) an expert are
-  /// dropped.
-  LoadView(const RoutingSpec& routing, const StepTemplate& step, std::int64_t domain_gpus,
-           double capacity_factor = 0);
+  /// network. Throws InputError for placement files and programs that do not fit.
+  LoadView(const Scenario& scenario, const RoutingSpec& routing, const StepTemplate& step,
+           std::int64_t domain_gpus);
 
   /// Every layer has the same loads (balanced or uniform routing).
   bool layers_are_alike() const { return alike_; }
@@ -49,21 +52,46 @@ class LoadView {
     return profiles_->layer(static_cast<std::int32_t>(moe_layer));
   }
   std::int64_t ranks() const { return ranks_; }
+  /// Places of an expert for `tokens` of all ranks together; 0: no limit.
+  std::int64_t places(double tokens) const;
+  const CapacityConfig& capacity() const { return capacity_; }
+  /// The expert is stored in the cold format.
+  bool is_cold(std::int64_t moe_layer, std::size_t expert) const {
+    return !cold_.empty() && cold_[alike_ ? 0 : static_cast<std::size_t>(moe_layer)][expert];
+  }
+  /// How experts were placed, or null where nothing was planned (contiguous, one slot an expert).
+  const PlacementPlan* plan() const { return plan_.get(); }
+  /// The same placement under another routing of the same gate (one domain of a mixture).
+  LoadView under(const RoutingSpec& routing) const;
 
  private:
-  void drop_overflow(LayerLoad& load, const LoadProfile& profile, std::int64_t layer) const;
+  LoadView() = default;
+  void make_profiles(const RoutingSpec& routing, const ExpertMap& contiguous,
+                     std::vector<std::shared_ptr<const LayerRouting>> routings = {});
+  void limit(LayerLoad& load, const LoadProfile& profile, std::int64_t layer,
+             std::int64_t places) const;
 
   std::shared_ptr<const RoutingProfiles> profiles_;
-  std::vector<double> node_imbalance_;  // [MoE layers] hottest node's share / mean
+  std::shared_ptr<const PlacementPlan> plan_;
+  std::vector<double> node_imbalance_;   // [MoE layers] hottest node's share / mean
+  std::vector<std::vector<bool>> cold_;  // [MoE layers][experts]; empty: none is cold
+  CapacityConfig capacity_;
+  std::int64_t num_layers_ = 0;
   double top_k_ = 0;
-  double experts_ = 0;
+  std::int64_t experts_ = 0;
   std::int64_t ranks_ = 1;
-  double capacity_factor_ = 0;
+  std::int64_t ranks_per_node_ = 1;
+  double cold_fraction_ = 0;
   bool alike_ = false;
 };
 
 /// The scenario's routing as the moe module takes it; reads the recorded counts if there are any.
 /// Throws InputError.
 RoutingSpec routing_of(const Scenario& scenario);
+
+/// Selections that `next_best` moves: lowers `kept` [experts] to the places, gives the excess to
+/// experts with places left in proportion to `popularity`, and returns what found no place.
+double pour_overflow(std::vector<double>& kept, std::span<const double> popularity, double excess,
+                     double places);
 
 }  // namespace moesim

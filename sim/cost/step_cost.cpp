@@ -101,8 +101,8 @@ struct StepCostModel::Plan {
   }
 };
 
-/// One pass over the template; the band is collected when `band` is given, and single ops when `ops`
-/// is.
+/// One pass over the template; the band is collected when `band` is given, and single ops when
+/// `ops` is.
 class StepCostModel::Evaluation {
  public:
   Evaluation(const StepCostModel& model, const StepBatch& batch, OverlapRule overlap,
@@ -387,7 +387,8 @@ class StepCostModel::Evaluation {
   StepCost total_;
 };
 
-StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routing)
+StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routing,
+                             const LoadView* loads)
     : compiled_(std::make_shared<const StepTemplate>(compile_step(scenario))),
       template_(*compiled_),
       cost_(*scenario.device,
@@ -396,10 +397,8 @@ StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routin
       collectives_(*scenario.cluster,
                    scenario.device->sm_count ? scenario.device->sm_count->value : 1,
                    scenario.spec.communication.communication_sms.value_or(-1)),
-      loads_(routing, template_, collectives_.domain_gpus(),
-             scenario.spec.capacity.overflow == Overflow::drop
-                 ? scenario.spec.capacity.factor.value_or(0)
-                 : 0),
+      loads_(loads != nullptr ? *loads
+                              : LoadView(scenario, routing, template_, collectives_.domain_gpus())),
       overlap_(scenario.spec.communication.overlap),
       dispatch_(scenario.spec.communication.dispatch),
       kernel_(kernel_for(dispatch_, scenario.spec.workload.phase)),

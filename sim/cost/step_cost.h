@@ -71,8 +71,10 @@ struct ExposedOp {
 class StepCostModel {
  public:
   /// Reads the curves of the scenario's device (once per process). Throws InputError for a broken
-  /// file of curves. Cost: some tens of microseconds.
-  explicit StepCostModel(const Scenario& scenario, const RoutingSpec& routing);
+  /// file of curves. Cost: some tens of microseconds. `loads`: those of another model of the same
+  /// routing, placement and layout, to share them.
+  explicit StepCostModel(const Scenario& scenario, const RoutingSpec& routing,
+                         const LoadView* loads = nullptr);
   /// The same deployment in steps of another phase: loads are shared, automatic exchange kernels
   /// are those of the phase.
   StepCostModel(const StepCostModel& other, Phase phase);
@@ -85,6 +87,13 @@ class StepCostModel {
 
   /// What the band is made of, op by op; for explanations, not for loops.
   std::vector<ExposedOp> exposed_ops(const StepBatch& batch) const;
+
+  /// The same deployment, experts where they are, under another routing of the same gate.
+  StepCostModel under(const RoutingSpec& routing) const {
+    StepCostModel model = *this;
+    model.loads_ = loads_.under(routing);
+    return model;
+  }
 
   const StepTemplate& step_template() const { return template_; }
   const CostModel& cost_model() const { return cost_; }

@@ -82,6 +82,8 @@ class StepGraphBuilder {
     loads.expert_max_over_mean = 0;
     double selections = 0;
     double dropped = 0;
+    double rows = 0;
+    double padding = 0;
     const double count = static_cast<double>(passes_.size());
     for (const PassLoads& pass : passes_) {
       loads.rank_max_over_mean += pass.rank_max_over_mean / count;
@@ -89,8 +91,11 @@ class StepGraphBuilder {
       loads.active_experts += pass.active_experts / count;
       selections += pass.selections;
       dropped += pass.dropped;
+      rows += pass.rows;
+      padding += pass.padding;
     }
     loads.dropped_fraction = selections > 0 ? dropped / selections : 0;
+    loads.padding_fraction = rows > 0 ? padding / rows : 0;
     loads.nic_bytes =
         nic_bytes_.empty() ? 0 : *std::max_element(nic_bytes_.begin(), nic_bytes_.end());
     return loads;
@@ -310,14 +315,11 @@ class StepGraphBuilder {
         }
       }
     }
-    const double factor = scenario_.spec.capacity.overflow == Overflow::drop
-                              ? scenario_.spec.capacity.factor.value_or(0)
-                              : 0;
     passes_.resize(passes.size());
     flowed_.resize(flows_ == nullptr ? 0 : 2 * passes.size());
     tbb::parallel_for(std::size_t{0}, passes.size(), [&](std::size_t i) {
       const bool has_flows = flows_ != nullptr && passes[i].experts->has_exchange;
-      passes_[i] = draw_pass(model_, passes[i].moe_layer, passes[i].tokens_per_gpu, factor,
+      passes_[i] = draw_pass(model_, passes[i].moe_layer, passes[i].tokens_per_gpu,
                              draw_ * 2 + passes[i].m, has_flows);
       if (has_flows) {
         flowed_[2 * i] = flows_->carry(ExchangeDirection::dispatch, passes_[i],

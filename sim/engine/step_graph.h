@@ -34,6 +34,7 @@ struct DrawnLoads {
   double expert_max_over_mean = 1;
   double active_experts = 0;
   double dropped_fraction = 0;  ///< of the selections, at full experts
+  double padding_fraction = 0;  ///< of the rows computed, those for nobody
   double nic_bytes = 0;         ///< of the step, on the GPU whose network card carries most
 };
 

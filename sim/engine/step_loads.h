@@ -24,12 +24,15 @@ struct PassLoads {
   double active_experts = 0;
   double selections = 0;
   double dropped = 0;
+  double rows = 0;     ///< computed, padding included
+  double padding = 0;  ///< rows computed for nobody
 };
 
 /// Draws the tokens of one pass. `tokens_per_gpu` enter on every GPU (rounded so that all sum to
-/// the batch); `capacity` is the number of places of an expert, 0 for no limit: selections beyond
-/// it are dropped, latest sources first.
+/// the batch). Selections beyond an expert's places are dropped, latest sources first, or go to
+/// experts with places left in proportion to their popularity. Replicas share each (source, expert)
+/// count as the placement's dispatch rule says, rounded without bias.
 PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double tokens_per_gpu,
-                    double capacity_factor, std::uint64_t draw, bool with_pairs = false);
+                    std::uint64_t draw, bool with_pairs = false);
 
 }  // namespace moesim

@@ -8,35 +8,17 @@
 
 #include "sim/base/text_hash.h"
 #include "sim/input/curve_files.h"
+#include "sim/input/scenario_experts.h"
 
 namespace moesim {
 namespace {
 
 std::string number(std::int64_t value) { return std::to_string(value); }
 
-std::string divisors_text(std::int64_t value, std::int64_t at_most) {
-  std::string text;
-  for (std::int64_t i = 1; i <= std::min(value, at_most); ++i) {
-    if (value % i == 0) {
-      text += (text.empty() ? "" : ", ") + number(i);
-    }
-  }
-  return "allowed: " + text;
-}
-
-/// The first class of the model that has routed experts, or null.
-const FfnSpec* expert_layers(const ModelCard& model) {
-  for (const LayerClass& layer : model.layers) {
-    if (layer.ffn.kind == FfnKind::moe) {
-      return &layer.ffn;
-    }
-  }
-  return nullptr;
-}
-
 bool has_edits(const ModelEdits& edits) {
   return edits.experts || edits.top_k || edits.expert_width || edits.shared_experts ||
-         edits.layers_fraction || edits.dense;
+         edits.layers_fraction || edits.dense ||
+         edits.pruned_experts + edits.merged_experts + edits.added_experts > 0;
 }
 
 /// One feed-forward with the parameters that a token uses, or with those of all experts.
@@ -71,8 +53,9 @@ void make_dense(ModelCard& model, DenseEdit equal) {
 
 void apply_edits(ModelCard& model, const ModelEdits& edits, const std::string& file,
                  Diagnostics& diagnostics) {
-  const bool edits_experts =
-      edits.experts || edits.top_k || edits.expert_width || edits.shared_experts || edits.dense;
+  const bool reshapes = edits.pruned_experts + edits.merged_experts + edits.added_experts > 0;
+  const bool edits_experts = edits.experts || edits.top_k || edits.expert_width ||
+                             edits.shared_experts || edits.dense || reshapes;
   if (edits_experts && expert_layers(model) == nullptr) {
     diagnostics.add(file, "/model_edits", "\"" + model.id + "\" is a dense model",
                     "edit experts of a model that has some");
@@ -88,8 +71,19 @@ void apply_edits(ModelCard& model, const ModelEdits& edits, const std::string& f
     if (ffn.kind != FfnKind::moe) {
       continue;
     }
-    if (edits.experts) {
-      ffn.experts = *edits.experts;
+    if (edits.experts || reshapes) {
+      const std::int64_t before = edits.experts.value_or(ffn.experts);
+      if (reshapes && (edits.pruned_experts + 2 * edits.merged_experts > before ||
+                       edits.added_experts > before)) {
+        diagnostics.add(file, "/model_edits/pruned_experts",
+                        "pruning " + number(edits.pruned_experts) + ", merging " +
+                            number(edits.merged_experts) + " pairs and adding " +
+                            number(edits.added_experts) + " do not fit " + number(before) +
+                            " experts",
+                        "each edited expert once");
+        return;
+      }
+      ffn.experts = before - edits.pruned_experts - edits.merged_experts + edits.added_experts;
       ffn.expert_sizes.clear();
       if (ffn.experts % ffn.router.groups !=
           0) {  // a what-if on the number of experts drops groups that no longer fit
@@ -184,72 +178,6 @@ ParallelWays resolve_ways(const ScenarioSpec& spec, const ModelCard& model, std:
   return ways;
 }
 
-void check_experts(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
-                   const std::string& file, Diagnostics& diagnostics) {
-  const FfnSpec* ffn = expert_layers(model);
-  if (ffn == nullptr) {
-    if (spec.capacity.factor) {
-      diagnostics.add(file, "/capacity/factor", "\"" + model.id + "\" has no experts",
-                      "leave the key out");
-    }
-    return;
-  }
-  for (const LayerClass& layer : model.layers) {
-    if (layer.ffn.kind == FfnKind::moe &&
-        (layer.ffn.experts != ffn->experts || layer.ffn.top_k != ffn->top_k)) {
-      diagnostics.add(file, "/model",
-                      "layers \"" + model.layers.front().name + "\" and \"" + layer.name +
-                          "\" of \"" + model.id + "\" have different numbers of experts",
-                      "this version simulates models whose MoE layers are alike");
-      return;
-    }
-  }
-  const std::int64_t slots = spec.placement.slots.value_or(ffn->experts);
-  if (slots < ffn->experts) {
-    diagnostics.add(file, "/placement/slots",
-                    number(slots) + " slots do not hold " + number(ffn->experts) + " experts",
-                    "allowed: at least " + number(ffn->experts));
-  } else if (slots % ways.expert != 0) {
-    if (spec.placement.slots) {
-      diagnostics.add(file, "/placement/slots",
-                      number(slots) + " slots cannot be shared out evenly over " +
-                          number(ways.expert) + " expert-parallel ranks",
-                      "allowed: a multiple of " + number(ways.expert) + ", for example " +
-                          number((slots / ways.expert + 1) * ways.expert));
-    } else {
-      diagnostics.add(file, "/parallelism/expert",
-                      number(ways.expert) + " does not divide " + number(slots) + " experts",
-                      divisors_text(slots, ways.gpus));
-    }
-  }
-  if (spec.placement.slots && slots != ffn->experts) {
-    diagnostics.add(file, "/placement/slots", "redundant experts are not part of this version",
-                    "allowed: " + number(ffn->experts) + ", or leave the key out");
-  }
-  if (spec.placement.policy != "contiguous") {
-    diagnostics.add(file, "/placement/policy",
-                    "\"" + spec.placement.policy.substr(0, 80) + "\" is none of the choices",
-                    "allowed: contiguous");
-  }
-  if (ways.expert_tensor > 0 && ffn->width % ways.expert_tensor != 0) {
-    diagnostics.add(
-        file, "/parallelism/expert_tensor",
-        number(ways.expert_tensor) + " does not divide the expert width " + number(ffn->width),
-        divisors_text(ffn->width, ways.gpus));
-  }
-  const bool needs_file =
-      spec.routing.kind == RoutingModel::trace || spec.routing.kind == RoutingModel::counts;
-  if (needs_file && spec.routing.trace.empty()) {
-    diagnostics.add(file, "/routing/trace", "is missing",
-                    "routing of kind " + choice_name(spec.routing.kind) + " needs a file");
-  }
-  if (!needs_file && !spec.routing.trace.empty()) {
-    diagnostics.add(file, "/routing/trace",
-                    "is not used by routing of kind " + choice_name(spec.routing.kind),
-                    "leave it out, or choose the kind trace or counts");
-  }
-}
-
 void check_model(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
                  const std::string& file, Diagnostics& diagnostics) {
   if (!model.encoder_layers.empty()) {
@@ -293,8 +221,8 @@ void check_model(const ScenarioSpec& spec, const ModelCard& model, const Paralle
 
 /// The ways of one prefill instance, by the rules of the scenario's own.
 ParallelWays resolve_prefill_pool(const ScenarioSpec& spec, const ModelCard& model,
-                                  std::int64_t gpus_per_node, const std::string& file,
-                                  Diagnostics& diagnostics) {
+                                  const ClusterProfile& cluster, std::int64_t gpus_per_node,
+                                  const std::string& file, Diagnostics& diagnostics) {
   const PrefillPoolSpec& pool = spec.serving.prefill_pool;
   ScenarioSpec prefill = spec;
   prefill.parallelism = {.tensor = pool.tensor,
@@ -305,7 +233,7 @@ ParallelWays resolve_prefill_pool(const ScenarioSpec& spec, const ModelCard& mod
   Diagnostics found;
   const ParallelWays ways = resolve_ways(prefill, model, pool.nodes * gpus_per_node, file, found);
   if (found.empty()) {
-    check_experts(prefill, model, ways, file, found);
+    check_experts(prefill, model, ways, cluster, file, found);
     check_model(prefill, model, ways, file, found);
   }
   for (Diagnostic diagnostic : found.list()) {
@@ -422,13 +350,13 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       const ModelCard& model = *scenario.model;
       scenario.ways = resolve_ways(spec, model, spec.nodes * gpus_per_node, file, diagnostics);
       if (diagnostics.empty()) {
-        check_experts(spec, model, scenario.ways, file, diagnostics);
+        check_experts(spec, model, scenario.ways, *scenario.cluster, file, diagnostics);
         check_model(spec, model, scenario.ways, file, diagnostics);
       }
       if (diagnostics.empty() && spec.workload.kind == WorkloadKind::serving &&
           spec.serving.prefill_pool.instances > 0) {
-        scenario.prefill_ways =
-            resolve_prefill_pool(spec, model, group.gpus_per_node, file, diagnostics);
+        scenario.prefill_ways = resolve_prefill_pool(spec, model, *scenario.cluster,
+                                                     group.gpus_per_node, file, diagnostics);
       }
     }
   }

@@ -18,6 +18,7 @@
 #include "sim/base/field_table.h"
 #include "sim/base/number_format.h"
 #include "sim/input/card_library.h"
+#include "sim/input/expert_config.h"
 #include "sim/input/hardware_profile.h"
 #include "sim/input/model_card.h"
 #include "sim/input/serving_spec.h"
@@ -37,6 +38,10 @@ struct ModelEdits {
   std::optional<std::int64_t> top_k;           ///< selections a token makes in each MoE layer
   std::optional<std::int64_t> expert_width;    ///< inner width of a routed expert
   std::optional<std::int64_t> shared_experts;  ///< experts that every token passes
+  std::int64_t pruned_experts =
+      0;  ///< the least popular of each layer go; others take their tokens
+  std::int64_t merged_experts = 0;  ///< so many pairs of the least popular become one expert each
+  std::int64_t added_experts = 0;   ///< copies of the most popular, each with half of its tokens
   std::optional<double>
       layers_fraction;             ///< keeps this share of each layer class, at least one layer
   std::optional<DenseEdit> dense;  ///< the dense model of equal active or total parameters
@@ -55,6 +60,10 @@ struct ParallelismSpec {
 struct PrecisionSpec {
   std::optional<NumberFormat> weights;  ///< of all matrices; absent: as the card publishes them
   std::optional<NumberFormat> experts;  ///< of the routed experts; absent: as `weights`
+  // Single classes of tensors; absent: as `weights`. Router and norms stay in bf16.
+  std::optional<NumberFormat> attention, dense_ffn, shared_experts, embeddings;
+  std::optional<NumberFormat> cold_experts;  ///< of the least popular experts of each layer
+  double cold_fraction = 0;                  ///< share of a layer's experts that are cold
   NumberFormat kv_cache = NumberFormat::bf16;
   std::optional<NumberFormat>
       dispatch;  ///< of tokens on their way to experts; absent: fp8_block for fp8 models, else bf16
@@ -98,30 +107,6 @@ struct WorkloadSpec {
 
   /// `arrivals` with automatic resolved.
   ArrivalProcess arrival_process() const;
-};
-
-enum class RoutingModel : std::uint8_t { uniform, gumbel, zipf, counts, trace };
-
-struct RoutingConfig {
-  RoutingModel kind = RoutingModel::uniform;
-  double sigma = 0;           ///< gumbel: spread of the experts' popularity; 0 is exact balance
-  double alpha = 1;           ///< zipf: share of the r-th expert ~ r^-alpha
-  std::string trace;          ///< trace and counts: file, relative to the scenario file
-  bool group_limited = true;  ///< respect the card's expert groups
-};
-
-enum class Overflow : std::uint8_t { dropless, drop };
-
-struct CapacityConfig {
-  std::optional<double>
-      factor;  ///< places an expert = ceil(factor * top_k * tokens / experts); absent: no limit
-  Overflow overflow = Overflow::dropless;
-};
-
-struct PlacementConfig {
-  std::string policy = "contiguous";
-  std::optional<std::int64_t>
-      slots;  ///< expert slots over all GPUs, replicas included; absent: one an expert
 };
 
 enum class OverlapRule : std::uint8_t { serial, shared_expert, two_batch, perfect };
@@ -175,6 +160,7 @@ struct ScenarioSpec {
   RoutingConfig routing;
   CapacityConfig capacity;
   PlacementConfig placement;
+  OffloadConfig offload;
   CommunicationConfig communication;
   RuntimeConfig runtime;
   ServingConfig serving;
@@ -192,8 +178,6 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*);
 std::span<const Choice<DenseEdit>> choices_of(DenseEdit);
 std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind);
 std::span<const Choice<Phase>> choices_of(Phase);
-std::span<const Choice<RoutingModel>> choices_of(RoutingModel);
-std::span<const Choice<Overflow>> choices_of(Overflow);
 std::span<const Choice<OverlapRule>> choices_of(OverlapRule);
 std::span<const Choice<DispatchKernel>> choices_of(DispatchKernel);
 std::span<const Choice<Fidelity>> choices_of(Fidelity);

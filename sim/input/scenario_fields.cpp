@@ -28,30 +28,6 @@ std::span<const Choice<Phase>> choices_of(Phase) {
   return kChoices;
 }
 
-std::span<const Choice<RoutingModel>> choices_of(RoutingModel) {
-  static constexpr Choice<RoutingModel> kChoices[] = {
-      {RoutingModel::uniform, "uniform",
-       "every token picks its experts at random, all equally likely"},
-      {RoutingModel::gumbel, "gumbel",
-       "Gumbel-top-k: expert logits sigma * N(0,1) fixed per layer plus Gumbel noise per token; "
-       "sigma 0 is exact balance"},
-      {RoutingModel::zipf, "zipf",
-       "the r-th most popular expert has weight r^-alpha; ranks shuffled per layer"},
-      {RoutingModel::counts, "counts", "a recorded histogram of selections, layer by layer"},
-      {RoutingModel::trace, "trace", "a recorded token trace, replayed"},
-  };
-  return kChoices;
-}
-
-std::span<const Choice<Overflow>> choices_of(Overflow) {
-  static constexpr Choice<Overflow> kChoices[] = {
-      {Overflow::dropless, "dropless", "full experts take every token"},
-      {Overflow::drop, "drop",
-       "selections beyond an expert's places are dropped (residual pass-through)"},
-  };
-  return kChoices;
-}
-
 std::span<const Choice<OverlapRule>> choices_of(OverlapRule) {
   static constexpr Choice<OverlapRule> kChoices[] = {
       {OverlapRule::serial, "serial", "communication waits for compute and the other way round"},
@@ -99,6 +75,18 @@ const Fields<ModelEdits>& fields_of(const ModelEdits*) {
                {.doc = "inner width of a routed expert", .min = 1, .max = 1048576})
           .add("shared_experts", &ModelEdits::shared_experts,
                {.doc = "experts that every token passes", .min = 0, .max = 64})
+          .add("pruned_experts", &ModelEdits::pruned_experts,
+               {.doc = "of each layer: the least popular go, the others take their tokens",
+                .min = 0,
+                .max = 65536})
+          .add("merged_experts", &ModelEdits::merged_experts,
+               {.doc = "of each layer: so many pairs of the least popular become one expert each",
+                .min = 0,
+                .max = 65536})
+          .add("added_experts", &ModelEdits::added_experts,
+               {.doc = "of each layer: copies of the most popular, which share their tokens",
+                .min = 0,
+                .max = 65536})
           .add("layers_fraction", &ModelEdits::layers_fraction,
                {.doc = "share of each layer class that is kept",
                 .unit = "fraction",
@@ -140,6 +128,23 @@ const Fields<PrecisionSpec>& fields_of(const PrecisionSpec*) {
                {.doc = "of all matrices; absent: as the model card publishes them"})
           .add("experts", &PrecisionSpec::experts,
                {.doc = "of the routed experts; absent: as weights"})
+          .add("attention", &PrecisionSpec::attention,
+               {.doc = "of attention projections; absent: as weights"})
+          .add("dense_ffn", &PrecisionSpec::dense_ffn,
+               {.doc = "of feed-forward layers without experts; absent: as weights"})
+          .add("shared_experts", &PrecisionSpec::shared_experts,
+               {.doc = "of experts that every token passes; absent: as weights"})
+          .add("embeddings", &PrecisionSpec::embeddings,
+               {.doc = "of embedding and output head; absent: as weights"})
+          .add(
+              "cold_experts", &PrecisionSpec::cold_experts,
+              {.doc = "of the least popular routed experts, see cold_fraction; they compute as the "
+                      "others do"})
+          .add("cold_fraction", &PrecisionSpec::cold_fraction,
+               {.doc = "share of a layer's experts that are stored in cold_experts",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
           .add("kv_cache", &PrecisionSpec::kv_cache, {.doc = "of cached keys, values and latents"})
           .add("dispatch", &PrecisionSpec::dispatch,
                {.doc = "of tokens on their way to the experts; absent: fp8_block for models with "
@@ -260,49 +265,6 @@ ArrivalProcess WorkloadSpec::arrival_process() const {
                                                    : ArrivalProcess::poisson;
 }
 
-const Fields<RoutingConfig>& fields_of(const RoutingConfig*) {
-  static const Fields<RoutingConfig> table =
-      Fields<RoutingConfig>("routing", "which experts the tokens choose")
-          .add("kind", &RoutingConfig::kind, {.doc = "the law of the choices"})
-          .add("sigma", &RoutingConfig::sigma,
-               {.doc = "gumbel: spread of expert popularity; .15 balanced, .6-.75 a typical "
-                       "domain, 1.1 DeepSeek-R1",
-                .min = 0,
-                .max = 10})
-          .add("alpha", &RoutingConfig::alpha, {.doc = "zipf: exponent", .min = 0, .max = 10})
-          .add("trace", &RoutingConfig::trace,
-               {.doc = "trace, counts: recorded file, relative to the scenario file"})
-          .add("group_limited", &RoutingConfig::group_limited,
-               {.doc = "respect the model's expert groups (DeepSeek: 4 of 8)"});
-  return table;
-}
-
-const Fields<CapacityConfig>& fields_of(const CapacityConfig*) {
-  static const Fields<CapacityConfig> table =
-      Fields<CapacityConfig>("capacity", "places per expert")
-          .add("factor", &CapacityConfig::factor,
-               {.doc =
-                    "places an expert = ceil(factor * top_k * tokens / experts); absent: no limit",
-                .min = 0,
-                .max = 1e6,
-                .min_exclusive = true})
-          .add("overflow", &CapacityConfig::overflow,
-               {.doc = "what happens to selections beyond the places"});
-  return table;
-}
-
-const Fields<PlacementConfig>& fields_of(const PlacementConfig*) {
-  static const Fields<PlacementConfig> table =
-      Fields<PlacementConfig>("placement", "where experts live")
-          .add("policy", &PlacementConfig::policy,
-               {.doc = "placement policy: contiguous in this version"})
-          .add("slots", &PlacementConfig::slots,
-               {.doc = "expert slots over all GPUs, replicas included; absent: one an expert",
-                .min = 1,
-                .max = 1048576});
-  return table;
-}
-
 const Fields<CommunicationConfig>& fields_of(const CommunicationConfig*) {
   static const Fields<CommunicationConfig> table =
       Fields<CommunicationConfig>("communication", "all-to-all kernels and what hides them")
@@ -403,6 +365,8 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("routing", &ScenarioSpec::routing, {.doc = "which experts the tokens choose"})
           .add("capacity", &ScenarioSpec::capacity, {.doc = "places per expert"})
           .add("placement", &ScenarioSpec::placement, {.doc = "where experts live"})
+          .add("offload", &ScenarioSpec::offload,
+               {.doc = "experts below GPU memory, behind a cache"})
           .add("communication", &ScenarioSpec::communication,
                {.doc = "all-to-all kernels and what hides them"})
           .add("runtime", &ScenarioSpec::runtime, {.doc = "how the GPUs run a step"})

@@ -24,14 +24,6 @@ const EvictionPolicyRow& policy_row(std::string_view name) {
 
 }  // namespace
 
-std::span<const Choice<CacheScope>> choices_of(CacheScope) {
-  static constexpr Choice<CacheScope> kChoices[] = {
-      {CacheScope::per_layer, "per_layer", "every layer has slots of its own"},
-      {CacheScope::global, "global", "layers compete for all slots"},
-  };
-  return kChoices;
-}
-
 struct ExpertCache::Pool {
   std::unique_ptr<EvictionPolicy> policy;
   int slots = 0;

@@ -14,13 +14,10 @@
 #include <string_view>
 #include <vector>
 
-#include "sim/base/field_table.h"
+#include "sim/input/expert_config.h"
 #include "sim/moe/expert_cache_trace.h"
 
 namespace moesim {
-
-enum class CacheScope { per_layer, global };
-std::span<const Choice<CacheScope>> choices_of(CacheScope);
 
 struct CacheSpec {
   std::string_view policy = "lru";  ///< a row of eviction_policies()

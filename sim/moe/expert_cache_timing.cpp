@@ -11,7 +11,7 @@
 namespace moesim {
 namespace {
 
-void check(const OffloadSpec& spec) {
+void check_here(const OffloadSpec& spec) {
   Diagnostics diagnostics;
   const auto not_negative = [&](const char* key, double value) {
     if (!(value >= 0.0)) {
@@ -199,17 +199,11 @@ class OffloadRun {
 
 }  // namespace
 
-std::span<const Choice<MissHandling>> choices_of(MissHandling) {
-  static constexpr Choice<MissHandling> kChoices[] = {
-      {MissHandling::transfer, "transfer", "moves a missed expert to the GPU"},
-      {MissHandling::cpu, "cpu", "computes a missed expert on the CPU"},
-  };
-  return kChoices;
-}
+void check_offload(const OffloadSpec& spec) { check_here(spec); }
 
 OffloadReport simulate_offload(const ExpertTrace& trace, const OffloadSpec& spec,
                                int warm_up_steps) {
-  check(spec);
+  check_offload(spec);
   OffloadRun run(trace, spec);
   for (int step = 0; step < trace.steps(); ++step) {
     if (step == warm_up_steps) {
@@ -222,7 +216,7 @@ OffloadReport simulate_offload(const ExpertTrace& trace, const OffloadSpec& spec
 
 Seconds offload_step_seconds(const OffloadSpec& spec, int layers, double experts_per_layer,
                              double hit_rate) {
-  check(spec);
+  check_offload(spec);
   const double misses = experts_per_layer * (1.0 - hit_rate);
   Seconds layer = spec.layer_seconds;
   if (spec.on_miss == MissHandling::cpu) {

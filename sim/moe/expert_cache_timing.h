@@ -17,15 +17,11 @@
 #include <cstdint>
 #include <span>
 
-#include "sim/base/field_table.h"
 #include "sim/base/units.h"
 #include "sim/moe/expert_cache.h"
 #include "sim/moe/prefetch.h"
 
 namespace moesim {
-
-enum class MissHandling { transfer, cpu };
-std::span<const Choice<MissHandling>> choices_of(MissHandling);
 
 struct OffloadSpec {
   CacheSpec cache;
@@ -35,8 +31,9 @@ struct OffloadSpec {
   BytesPerSecond link_rate;  ///< host to GPU, achieved (PCIe 4.0 x16: 26e9, 5.0 x16: 55e9); > 0
   Seconds link_latency;      ///< per expert: launch, pinning, page faults
   Seconds layer_seconds;     ///< a layer's time on the GPU when its experts are there
-  /// A layer's host time: an engine that manages the cache on the CPU reads the router's choice
-  /// back and launches the layer outside a captured graph. 0 where the GPU looks experts up itself.
+  /// What a layer takes longer because the CPU manages the cache: reading the router's choice back,
+  /// and launching the layer kernel by kernel where that outlasts the GPU. 0 where the GPU looks
+  /// experts up itself.
   Seconds host_dispatch;
   Seconds step_seconds;  ///< of a step beside its MoE layers (dense layers, output head, sampling)
   BytesPerSecond cpu_rate;   ///< weights that the CPU reads while it computes experts; > 0 for cpu
@@ -66,6 +63,9 @@ struct OffloadReport {
     return elapsed.value() > 0.0 ? static_cast<double>(steps) / elapsed.value() : 0.0;
   }
 };
+
+/// Throws InputError naming every number of `spec` that makes no sense.
+void check_offload(const OffloadSpec& spec);
 
 /// Runs the trace; statistics and time leave out the first `warm_up_steps`. Throws InputError for a
 /// bad spec.

@@ -331,7 +331,8 @@ class Validation {
     constexpr double kKernels = 3 * 8 + 12;
     constexpr double kEagerLaunch = 5e-6;     // estimate of the device profiles (launch_eager_s)
     constexpr double kHostRoundTrip = 20e-6;  // estimate: copy of the ids, stream synchronisation
-    spec.host_dispatch = Seconds(kKernels * kEagerLaunch + kHostRoundTrip);
+    const double layer = 1.0 / *resident / 48;
+    spec.host_dispatch = Seconds(kHostRoundTrip + std::max(0.0, kKernels * kEagerLaunch - layer));
     const double offloaded = 48 * spec.host_dispatch.value();
     const double per_miss = (1.0 / *staged - 1.0 / *resident - offloaded) / (48 * 8);
     spec.link_latency = Seconds(per_miss) - spec.expert_bytes / spec.link_rate;

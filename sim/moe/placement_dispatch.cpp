@@ -368,8 +368,8 @@ DispatchResult dispatch_selections(const DispatchProblem& problem, std::string_v
                    allowed);
 }
 
-FanOut mean_fan_out(std::span<const int> slot_to_expert, int gpus, int nodes,
-                    std::span<const std::int16_t> token_sets, int top_k) {
+PlacementFanOut mean_fan_out(std::span<const int> slot_to_expert, int gpus, int nodes,
+                             std::span<const std::int16_t> token_sets, int top_k) {
   DispatchProblem shape;
   shape.slot_to_expert.assign(slot_to_expert.begin(), slot_to_expert.end());
   shape.gpus = gpus;
@@ -380,7 +380,7 @@ FanOut mean_fan_out(std::span<const int> slot_to_expert, int gpus, int nodes,
   const std::size_t tokens = token_sets.size() / static_cast<std::size_t>(top_k);
   std::vector<std::size_t> gpu_seen(static_cast<std::size_t>(gpus), 0);
   std::vector<std::size_t> node_seen(static_cast<std::size_t>(nodes), 0);
-  FanOut fan_out;
+  PlacementFanOut fan_out;
   for (std::size_t t = 0; t < tokens; ++t) {
     const int source = static_cast<int>(t % static_cast<std::size_t>(gpus));
     for (const std::int16_t expert :

@@ -61,11 +61,11 @@ DispatchResult dispatch_selections(const DispatchProblem& problem, std::string_v
 
 /// How many distinct GPUs and nodes the selections of a token reach on average, replicas being
 /// chosen nearest first: `token_sets` [tokens, top_k], token t arriving at GPU t mod gpus.
-struct FanOut {
+struct PlacementFanOut {
   double gpus = 0.0;
   double nodes = 0.0;
 };
-FanOut mean_fan_out(std::span<const int> slot_to_expert, int gpus, int nodes,
-                    std::span<const std::int16_t> token_sets, int top_k);
+PlacementFanOut mean_fan_out(std::span<const int> slot_to_expert, int gpus, int nodes,
+                             std::span<const std::int16_t> token_sets, int top_k);
 
 }  // namespace moesim

@@ -270,13 +270,14 @@ RebalanceTimeline simulate_rebalancing(const PlacementRequest& cluster,
   const std::unique_ptr<RebalanceTrigger> trigger = make_trigger(spec.trigger);
   PlacementRequest request = cluster;
   request.weights = windows.front().weights;
-  SlotTable plan = place_experts(request, "contiguous").slot_to_expert;
+  SlotTable plan = spec.first_slots.empty() ? place_experts(request, "contiguous").slot_to_expert
+                                            : spec.first_slots;
   RebalanceTimeline timeline;
   std::vector<double> past;
   int since_plan = 0;
   for (std::size_t w = 0; w < windows.size(); ++w) {
     RebalanceStep step;
-    const bool is_first_plan = w == 1 && spec.trigger != "never";
+    const bool is_first_plan = w == 1 && spec.trigger != "never" && spec.first_slots.empty();
     if (w > 0 && (is_first_plan || trigger->fires({static_cast<int>(w), since_plan, past}, spec))) {
       const std::size_t history = std::min(w, static_cast<std::size_t>(spec.history_windows));
       request.weights = mean_loads(windows.subspan(w - history, history));
@@ -302,6 +303,7 @@ RebalanceTimeline simulate_rebalancing(const PlacementRequest& cluster,
     timeline.lost += step.lost;
     timeline.steps.push_back(step);
   }
+  timeline.slot_to_expert = std::move(plan);
   timeline.mean_balancedness =
       std::accumulate(past.begin(), past.end(), 0.0) / static_cast<double>(past.size());
   return timeline;

@@ -35,6 +35,7 @@ struct RebalanceSpec {
   Bytes expert_bytes;                   ///< of one expert of one layer
   BytesPerSecond link_rate;             ///< per GPU and direction, for moving weights; > 0
   double hidden_fraction = 0.0;         ///< of the moving that runs behind compute, [0, 1]
+  SlotTable first_slots;                ///< in force in window 0; empty: contiguous
 };
 
 /// What a trigger may look at.
@@ -70,6 +71,7 @@ struct RebalanceStep {
 
 struct RebalanceTimeline {
   std::vector<RebalanceStep> steps;  ///< [windows]
+  SlotTable slot_to_expert;          ///< in force in the last window
   double mean_balancedness = 1.0;
   Bytes moved;
   Seconds lost;
@@ -77,7 +79,7 @@ struct RebalanceTimeline {
 
 /// Serves `windows` with the GPUs of `cluster` (its weights are not used). Window 0 runs
 /// contiguous, since nothing is known yet; a first plan follows before window 1 unless the trigger
-/// is `never`. Throws InputError.
+/// is `never` or first slots are given. Throws InputError.
 RebalanceTimeline simulate_rebalancing(const PlacementRequest& cluster,
                                        std::span<const LoadWindow> windows,
                                        const RebalanceSpec& spec);

@@ -9,6 +9,7 @@
 
 #include "sim/base/error.h"
 #include "sim/moe/token_routing_balanced.h"
+#include "sim/moe/token_routing_domains.h"
 #include "sim/moe/token_routing_skew.h"
 
 namespace moesim {
@@ -26,7 +27,7 @@ double sigma_of(const RoutingSpec& spec, std::int32_t layer) {
 }  // namespace
 
 std::span<const Choice<RoutingKind>> choices_of(RoutingKind) {
-  static constexpr std::array<Choice<RoutingKind>, 9> kChoices = {{
+  static constexpr std::array<Choice<RoutingKind>, 10> kChoices = {{
       {RoutingKind::uniform, "uniform", "every token picks its experts evenly at random"},
       {RoutingKind::balanced, "balanced", "every expert gets the same count, to within one"},
       {RoutingKind::gumbel, "gumbel",
@@ -39,6 +40,7 @@ std::span<const Choice<RoutingKind>> choices_of(RoutingKind) {
        "loads drawn from a density ~ x^-alpha, as measured MoE kernel tables do"},
       {RoutingKind::counts, "counts", "expected loads from recorded counts per layer and expert"},
       {RoutingKind::trace, "trace", "recorded token sets, replayed"},
+      {RoutingKind::domains, "domains", "a mixture of domains at one time"},
   }};
   return kChoices;
 }
@@ -50,6 +52,7 @@ std::vector<double> layer_popularity(const RoutingSpec& spec, std::int32_t layer
     case RoutingKind::uniform:
     case RoutingKind::balanced:
     case RoutingKind::trace:
+    case RoutingKind::domains:
       break;
     case RoutingKind::gumbel:
     case RoutingKind::lognormal:
@@ -137,6 +140,10 @@ void check_routing(const RoutingSpec& spec, const std::string& file, const std::
                    "allowed: a trace of a model with the same router");
     }
   }
+  if (spec.kind == RoutingKind::domains &&
+      (spec.mixture == nullptr || !(spec.mixture->gate() == spec.gate))) {
+    problems.add(file, pointer + "/domains", "no mixture for this gate is given");
+  }
   problems.throw_if_any();
 }
 
@@ -149,6 +156,8 @@ struct LayerRouting::State {
   std::shared_ptr<const TokenTrace> trace;
   std::size_t trace_layer = 0;
   ReplayOrder replay = ReplayOrder::shuffled;
+  std::shared_ptr<const DomainRouting> mixture;
+  Seconds time{0};
   std::vector<double> inclusion;
   // The sampler of a law given by its inclusion probabilities needs weights that take a while to
   // find; many uses never draw a token.
@@ -164,7 +173,12 @@ struct LayerRouting::State {
     });
     return *sampler;
   }
+  /// Tokens come as whole sets, the same tokens in every layer.
+  bool has_sets() const { return trace != nullptr || mixture != nullptr; }
   std::vector<std::int16_t> replayed(std::int64_t tokens, std::uint64_t draw) const {
+    if (mixture != nullptr) {
+      return mixture->draw_tokens(layer, tokens, time, draw).sets;
+    }
     return gather_sets(*trace, trace_layer, replay_batch(*trace, replay, tokens, seed, draw));
   }
   RandomStream stream(const char* name, std::uint64_t draw) const {
@@ -239,6 +253,11 @@ LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t layer) {
       }
       break;
     }
+    case RoutingKind::domains:
+      state->mixture = spec.mixture;
+      state->time = spec.time;
+      state->inclusion = spec.mixture->inclusion_at(layer, spec.time);
+      break;
   }
   state_ = std::move(state);
 }
@@ -254,7 +273,7 @@ bool LayerRouting::is_uniform() const { return state_->uniform; }
 
 std::vector<std::int16_t> LayerRouting::draw_tokens(std::int64_t tokens, std::uint64_t draw) const {
   MOESIM_CHECK(tokens >= 0, "a number of tokens");
-  if (state_->trace != nullptr) {
+  if (state_->has_sets()) {
     return state_->replayed(tokens, draw);
   }
   std::vector<std::int16_t> sets(static_cast<std::size_t>(tokens * state_->gate.top_k));
@@ -312,7 +331,7 @@ RoutedCounts LayerRouting::draw_counts(std::span<const std::int64_t> tokens_per_
   std::int64_t position = 0;
   std::vector<std::int16_t> sets;
   std::vector<std::int16_t> recorded;
-  if (state_->trace != nullptr) {
+  if (state_->has_sets()) {
     recorded = state_->replayed(
         std::accumulate(tokens_per_source.begin(), tokens_per_source.end(), std::int64_t{0}), draw);
   }
@@ -326,7 +345,7 @@ RoutedCounts LayerRouting::draw_counts(std::span<const std::int64_t> tokens_per_
     if (state_->balanced) {
       add_even_counts(order, position, selections, row);
       position += selections;
-    } else if (state_->trace != nullptr) {
+    } else if (state_->has_sets()) {
       for (std::int64_t i = position; i < position + selections; ++i) {
         ++row[static_cast<std::size_t>(recorded[static_cast<std::size_t>(i)])];
       }

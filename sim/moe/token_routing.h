@@ -17,6 +17,7 @@
 
 #include "sim/base/field_table.h"
 #include "sim/base/random.h"
+#include "sim/base/units.h"
 #include "sim/moe/token_routing_law.h"
 #include "sim/moe/token_routing_replay.h"
 #include "sim/moe/token_routing_sampler.h"
@@ -32,11 +33,14 @@ enum class RoutingKind {
   lognormal,
   power_law,
   counts,
-  trace
+  trace,
+  domains
 };
 
 /// Names and docs of the kinds, for readers, schemas and forms.
 std::span<const Choice<RoutingKind>> choices_of(RoutingKind);
+
+class DomainRouting;
 
 /// How a model's tokens choose experts; a plain value.
 struct RoutingSpec {
@@ -54,13 +58,16 @@ struct RoutingSpec {
   /// trace: recorded sets; layer index modulo the recorded layers.
   std::shared_ptr<const TokenTrace> trace;
   ReplayOrder replay = ReplayOrder::shuffled;  ///< trace: which tokens a batch is made of
+  /// domains: a mixture with at least as many layers as are asked for, seen at `time`.
+  std::shared_ptr<const DomainRouting> mixture;
+  Seconds time{0};
   std::uint64_t seed = 0;
 
   friend bool operator==(const RoutingSpec&, const RoutingSpec&) = default;
 };
 
 /// Expected loads of one layer under `spec`, any scale [experts]: the weights of Gumbel-top-k for
-/// kind gumbel, shares of selections for the others. Not for kind trace.
+/// kind gumbel, shares of selections for the others. Not for the kinds trace and domains.
 std::vector<double> layer_popularity(const RoutingSpec& spec, std::int32_t layer);
 
 /// Throws InputError (file and pointer of the routing block as given) when the spec makes no sense.

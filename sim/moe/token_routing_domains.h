@@ -50,6 +50,9 @@ class DomainRouting {
   std::vector<double> shares_at(Seconds time) const;
   /// Expected inclusion of a token that arrives at `time` [experts].
   std::vector<double> inclusion_at(std::int32_t layer, Seconds time) const;
+  const GateShape& gate() const { return domains_[0].spec.gate; }
+  const std::vector<RoutingDomain>& domains() const { return domains_; }
+  std::int32_t layers() const { return layers_; }
   const LayerRouting& routing(std::size_t domain, std::int32_t layer) const {
     return *routings_[domain * static_cast<std::size_t>(layers_) + static_cast<std::size_t>(layer)];
   }

@@ -5,17 +5,10 @@
 
 #include "sim/base/error.h"
 #include "sim/input/routed_experts.h"
+#include "sim/moe/token_routing_domains.h"
 
 namespace moesim {
 namespace {
-
-std::string beside(const std::string& scenario_file, const std::string& path) {
-  const std::filesystem::path given(path);
-  if (given.is_absolute() || path == "-") {
-    return path;
-  }
-  return (std::filesystem::path(scenario_file).parent_path() / given).string();
-}
 
 std::vector<std::vector<double>> read_layer_loads(const std::string& path) {
   std::vector<std::vector<double>> loads;
@@ -41,7 +34,105 @@ std::vector<std::vector<double>> read_layer_loads(const std::string& path) {
   return loads;
 }
 
+RoutingKind kind_of(RoutingModel model) {
+  switch (model) {
+    case RoutingModel::uniform:
+      return RoutingKind::uniform;
+    case RoutingModel::gumbel:
+      return RoutingKind::gumbel;
+    case RoutingModel::zipf:
+      return RoutingKind::zipf;
+    case RoutingModel::dirichlet:
+      return RoutingKind::dirichlet;
+    case RoutingModel::lognormal:
+      return RoutingKind::lognormal;
+    case RoutingModel::power_law:
+      return RoutingKind::power_law;
+    case RoutingModel::counts:
+      return RoutingKind::counts;
+    case RoutingModel::trace:
+      return RoutingKind::trace;
+    case RoutingModel::domains:
+      return RoutingKind::domains;
+  }
+  return RoutingKind::uniform;
+}
+
+/// The spec of any kind but domains, not yet checked.
+RoutingSpec law_spec(const RoutingConfig& routing, const FfnSpec& layer, std::uint64_t seed,
+                     const std::string& file) {
+  RoutingSpec spec;
+  spec.kind = kind_of(routing.kind);
+  spec.sigma = routing.sigma;
+  spec.layer_sigma = routing.layer_sigma;
+  spec.alpha = routing.alpha;
+  spec.power_law_tokens = routing.power_law_tokens;
+  spec.replay = routing.replay;
+  spec.seed = seed;
+  const bool recorded = spec.kind == RoutingKind::counts || spec.kind == RoutingKind::trace;
+  spec.gate = gate_shape(layer, routing.group_limited && !recorded);
+  if (spec.kind == RoutingKind::counts) {
+    spec.layer_loads = read_layer_loads(beside(file, routing.trace));
+  } else if (spec.kind == RoutingKind::trace) {
+    spec.trace = std::make_shared<const TokenTrace>(read_recording(beside(file, routing.trace)));
+  }
+  return spec;
+}
+
+RoutingSpec mixture_spec(const RoutingConfig& routing, const FfnSpec& layer, std::int32_t layers,
+                         std::uint64_t seed, const std::string& file) {
+  std::vector<RoutingDomain> domains;
+  // A recording shows the effect of the group limit already: with one in the mixture, none binds.
+  bool has_recording = false;
+  for (const DomainConfig& domain : routing.domains) {
+    has_recording = has_recording || !domain.trace.empty();
+  }
+  for (std::size_t d = 0; d < routing.domains.size(); ++d) {
+    const DomainConfig& domain = routing.domains[d];
+    RoutingConfig law;
+    law.kind = domain.kind;
+    law.sigma = domain.sigma;
+    law.alpha = domain.alpha;
+    law.trace = domain.trace;
+    law.group_limited = routing.group_limited && !has_recording;
+    RandomStream stream(seed, "routing/domain/seed", d);  // loads of domains hardly correlate
+    domains.push_back({domain.name, law_spec(law, layer, stream.next(), file)});
+  }
+  std::vector<DomainPhase> phases;
+  for (const DomainPhaseConfig& phase : routing.phases) {
+    phases.push_back({Seconds(phase.start_s), phase.shares, Seconds(phase.drift_s)});
+  }
+  if (phases.empty()) {
+    phases.push_back({Seconds(0), std::vector<double>(domains.size(), 1.0), Seconds(0)});
+  }
+  std::vector<DomainBurst> bursts;
+  for (const DomainBurstConfig& burst : routing.bursts) {
+    std::size_t domain = 0;
+    while (domain < domains.size() && domains[domain].name != burst.domain) {
+      ++domain;
+    }
+    bursts.push_back({domain, burst.share, Seconds(burst.first_s), Seconds(burst.period_s),
+                      Seconds(burst.length_s)});
+  }
+  RoutingSpec spec;
+  spec.kind = RoutingKind::domains;
+  spec.seed = seed;
+  spec.time = Seconds(routing.time_s);
+  spec.mixture = std::make_shared<const DomainRouting>(std::move(domains), std::move(phases),
+                                                       std::move(bursts), layers, file, "/routing");
+  spec.gate = spec.mixture->gate();
+  return spec;
+}
+
 }  // namespace
+
+std::string beside(const std::string& scenario_file, const std::string& path) {
+  const std::filesystem::path given(path);
+  if (given.is_absolute() || path == "-") {
+    return path;
+  }
+  return (std::filesystem::path(scenario_file).parent_path() / given).string();
+}
 
 GateShape gate_shape(const FfnSpec& layer, bool group_limited) {
   GateShape gate = {.experts = static_cast<std::int32_t>(layer.experts),
@@ -56,69 +147,34 @@ GateShape gate_shape(const FfnSpec& layer, bool group_limited) {
   return gate;
 }
 
-const Fields<RoutingOptions>& fields_of(const RoutingOptions*) {
-  static const Fields<RoutingOptions> table =
-      Fields<RoutingOptions>("routing", "which experts the tokens choose")
-          .add("kind", &RoutingOptions::kind, {.doc = "the law of the choices", .required = true})
-          .add("sigma", &RoutingOptions::sigma,
-               {.doc = "gumbel, lognormal: spread of popularity", .min = 0, .max = 20})
-          .add("layer_sigma", &RoutingOptions::layer_sigma,
-               {.doc = "gumbel: a spread for each layer", .min = 0, .max = 20})
-          .add("alpha", &RoutingOptions::alpha,
-               {.doc = "zipf, power_law: exponent; dirichlet: concentration", .min = 0})
-          .add("power_law_tokens", &RoutingOptions::power_law_tokens,
-               {.doc = "power_law: batch that loads are drawn for", .min = 1, .max = 1e9})
-          .add("trace", &RoutingOptions::trace, {.doc = "trace, counts: recorded file"})
-          .add("group_limited", &RoutingOptions::group_limited,
-               {.doc = "respect the model's expert groups"});
-  return table;
-}
-
-RoutingSpec routing_spec(const RoutingOptions& options, const FfnSpec& layer, std::uint64_t seed,
-                         const std::string& file) {
-  RoutingSpec spec;
-  spec.kind = options.kind;
-  spec.sigma = options.sigma;
-  spec.layer_sigma = options.layer_sigma;
-  spec.alpha = options.alpha;
-  spec.power_law_tokens = options.power_law_tokens;
-  spec.seed = seed;
-  const bool recorded = options.kind == RoutingKind::counts || options.kind == RoutingKind::trace;
-  spec.gate = gate_shape(layer, options.group_limited && !recorded);
-  if (options.kind == RoutingKind::counts) {
-    spec.layer_loads = read_layer_loads(beside(file, options.trace));
-  } else if (options.kind == RoutingKind::trace) {
-    spec.trace = std::make_shared<const TokenTrace>(read_recording(beside(file, options.trace)));
+RoutingSpec routing_spec(const RoutingConfig& routing, const FfnSpec& layer, std::int32_t layers,
+                         std::uint64_t seed, const std::string& scenario_file) {
+  if (routing.kind == RoutingModel::domains) {
+    return mixture_spec(routing, layer, layers, seed, scenario_file);
   }
-  check_routing(spec, file, "/routing");
+  const RoutingSpec spec = law_spec(routing, layer, seed, scenario_file);
+  check_routing(spec, scenario_file, "/routing");
   return spec;
 }
 
-RoutingSpec routing_spec(const RoutingConfig& routing, const FfnSpec& layer, std::uint64_t seed,
-                         const std::string& scenario_file) {
-  RoutingOptions options;
-  options.sigma = routing.sigma;
-  options.alpha = routing.alpha;
-  options.trace = routing.trace;
-  options.group_limited = routing.group_limited;
-  switch (routing.kind) {
-    case RoutingModel::uniform:
-      options.kind = RoutingKind::uniform;
-      break;
-    case RoutingModel::gumbel:
-      options.kind = RoutingKind::gumbel;
-      break;
-    case RoutingModel::zipf:
-      options.kind = RoutingKind::zipf;
-      break;
-    case RoutingModel::counts:
-      options.kind = RoutingKind::counts;
-      break;
-    case RoutingModel::trace:
-      options.kind = RoutingKind::trace;
-      break;
+std::vector<std::vector<double>> recorded_loads(const std::string& path,
+                                                const std::string& scenario_file) {
+  const std::string file = beside(scenario_file, path);
+  try {
+    return read_layer_loads(file);
+  } catch (const InputError& no_counts) {
+    try {
+      const TokenTrace trace = read_recording(file);
+      std::vector<std::vector<double>> loads;
+      for (std::size_t l = 0; l < trace.layers.size(); ++l) {
+        const std::vector<std::int64_t> totals = layer_totals(trace, l);
+        loads.emplace_back(totals.begin(), totals.end());
+      }
+      return loads;
+    } catch (const InputError&) {
+      throw no_counts;  // neither reader takes it: counts are the usual case
+    }
   }
-  return routing_spec(options, layer, seed, scenario_file);
 }
 
 }  // namespace moesim

@@ -16,28 +16,19 @@ namespace moesim {
 /// gates score a group by its two best experts (DeepSeek-V3), softmax gates by the best (V2).
 GateShape gate_shape(const FfnSpec& layer, bool group_limited = true);
 
-/// Routing of `layer` kind under `routing`. Files are relative to the folder of `scenario_file`.
+/// Routing of `layer` kind under `routing`, of which the model has `layers`. Files are relative to
+/// the folder of `scenario_file`. Domains get random popularities of their own.
 /// Count files hold selections per layer and expert (`topk` rows when they have kinds; one model
 /// and task). Recorded routing already shows the effect of a group limit, so counts and traces take
 /// the gate without it. Throws InputError for unreadable or unfitting files and bad numbers.
-RoutingSpec routing_spec(const RoutingConfig& routing, const FfnSpec& layer, std::uint64_t seed,
-                         const std::string& scenario_file);
+RoutingSpec routing_spec(const RoutingConfig& routing, const FfnSpec& layer, std::int32_t layers,
+                         std::uint64_t seed, const std::string& scenario_file);
 
-/// Every kind of routing with its parameters, as `moesim route --routing` reads it: the keys of a
-/// scenario's routing block and those that only a study needs.
-struct RoutingOptions {
-  RoutingKind kind = RoutingKind::uniform;
-  double sigma = 0.0;
-  std::vector<double> layer_sigma;
-  double alpha = 1.0;
-  std::int64_t power_law_tokens = 4096;
-  std::string trace;
-  bool group_limited = true;
-};
-const Fields<RoutingOptions>& fields_of(const RoutingOptions*);
+/// Loads of a recording (counts, or the totals of a trace) [layers][experts]. Throws InputError.
+std::vector<std::vector<double>> recorded_loads(const std::string& path,
+                                                const std::string& scenario_file);
 
-/// The spec of such options for an MoE layer; files are relative to the folder of `file`.
-RoutingSpec routing_spec(const RoutingOptions& options, const FfnSpec& layer, std::uint64_t seed,
-                         const std::string& file);
+/// `path` as seen from the folder of `scenario_file`.
+std::string beside(const std::string& scenario_file, const std::string& path);
 
 }  // namespace moesim

@@ -37,86 +37,149 @@ ExpertMap ExpertMap::from_slots(std::span<const std::int32_t> slot_to_expert, st
   return map;
 }
 
+/// Slots of each expert, as offsets into a list of slots sorted by expert.
+struct LayerLoads::Replicas {
+  std::vector<std::size_t> first;  // [experts + 1]
+  std::vector<std::int32_t> slot;  // [slots]
+};
+
 LayerLoads::LayerLoads(std::shared_ptr<const LayerRouting> routing, const ExpertMap& map)
-    : routing_(std::move(routing)), ranks_(map.ranks), slot_rank_(map.slot_rank) {
+    : routing_(std::move(routing)), map_(map), ranks_(map.ranks) {
   const GateShape& gate = routing_->gate();
   const std::span<const double> inclusion = routing_->inclusion();
   MOESIM_CHECK(map.experts == gate.experts, "the map is of this gate's experts");
   const std::size_t ranks = static_cast<std::size_t>(ranks_);
+  const std::size_t slots = map.slot_expert.size();
+  MOESIM_CHECK(map.split.empty() || map.split.size() == ranks * slots, "a split of every source");
 
-  // Slots of each expert, as offsets into a list sorted by expert.
-  std::vector<std::size_t> first(static_cast<std::size_t>(gate.experts) + 1, 0);
+  Replicas replicas;
+  replicas.first.assign(static_cast<std::size_t>(gate.experts) + 1, 0);
   for (const std::int32_t e : map.slot_expert) {
     MOESIM_CHECK(e >= 0 && e < gate.experts, "a slot holds an expert of this layer");
-    ++first[static_cast<std::size_t>(e) + 1];
+    ++replicas.first[static_cast<std::size_t>(e) + 1];
   }
-  for (std::size_t e = 0; e + 1 < first.size(); ++e) {
-    MOESIM_CHECK(first[e + 1] > 0, "every expert has a slot");
-    first[e + 1] += first[e];
+  for (std::size_t e = 0; e + 1 < replicas.first.size(); ++e) {
+    MOESIM_CHECK(replicas.first[e + 1] > 0, "every expert has a slot");
+    replicas.first[e + 1] += replicas.first[e];
   }
-  std::vector<std::int32_t> rank_of(map.slot_expert.size());
-  std::vector<std::size_t> next(first.begin(), first.end() - 1);
+  replicas.slot.resize(slots);
+  std::vector<std::size_t> next(replicas.first.begin(), replicas.first.end() - 1);
   std::vector<std::int32_t> slots_of(ranks, 0);
   rank_share_.assign(ranks, 0.0);
   rank_variance_.assign(ranks, 0.0);
-  for (std::size_t s = 0; s < map.slot_expert.size(); ++s) {
+  for (std::size_t s = 0; s < slots; ++s) {
     const std::size_t e = static_cast<std::size_t>(map.slot_expert[s]);
     const std::size_t rank = static_cast<std::size_t>(map.slot_rank[s]);
-    rank_of[next[e]++] = map.slot_rank[s];
+    replicas.slot[next[e]++] = static_cast<std::int32_t>(s);
     most_slots_ = std::max(most_slots_, ++slots_of[rank]);
-    const double share = inclusion[e] / static_cast<double>(first[e + 1] - first[e]);
+    double fraction = 1.0 / static_cast<double>(replicas.first[e + 1] - replicas.first[e]);
+    if (!map.split.empty()) {
+      fraction = 0.0;  // mean over the sources, which have equally many tokens
+      for (std::size_t source = 0; source < ranks; ++source) {
+        fraction += map.split[source * slots + s] / static_cast<double>(ranks);
+      }
+    }
+    const double share = inclusion[e] * fraction;
     slot_share_.push_back(share);
     rank_share_[rank] += share;
     rank_variance_[rank] += share * (1.0 - share);
   }
+  sample_fan_out(replicas);
+}
 
+void LayerLoads::sample_fan_out(const Replicas& replicas) {
+  const GateShape& gate = routing_->gate();
+  const ExpertMap& map = map_;
+  const std::size_t ranks = static_cast<std::size_t>(ranks_);
+  const std::size_t slots = map.slot_expert.size();
   const std::size_t k = static_cast<std::size_t>(gate.top_k);
+  const bool is_split = !map.split.empty();
   // Balanced routing has the sets of uniform routing; only its totals are even.
   const std::vector<std::int16_t> sets = routing_->draw_tokens(kFanOutTokens, ~std::uint64_t{0});
-  RandomStream replica(1, "routing/replica");
+  RandomStream choice(1, "routing/replica");
   const std::size_t nodes = static_cast<std::size_t>(map.nodes());
+  const auto node_of = [&](std::size_t rank) {
+    return rank / static_cast<std::size_t>(map.ranks_per_node);
+  };
   std::vector<std::int64_t> rank_seen(ranks, -1);
   std::vector<std::int64_t> node_seen(nodes, -1);
   std::vector<std::int64_t> node_hits(nodes, 0);
   std::vector<std::int32_t> in_rank(ranks, 0);
   std::vector<double> squares(ranks, 0.0);
   std::int64_t distinct_ranks = 0;
+  std::int64_t distinct_remote_ranks = 0;
+  std::int64_t distinct_remote_nodes = 0;
   for (std::int64_t t = 0; t < kFanOutTokens; ++t) {
     const std::int16_t* set = &sets[static_cast<std::size_t>(t) * k];
+    const std::size_t source = static_cast<std::size_t>(t) % ranks;
     for (std::size_t j = 0; j < k; ++j) {
       const std::size_t e = static_cast<std::size_t>(set[j]);
-      const std::size_t copies = first[e + 1] - first[e];
-      const std::size_t rank =
-          static_cast<std::size_t>(rank_of[first[e] + (copies == 1 ? 0 : replica.below(copies))]);
-      const std::size_t node = rank / static_cast<std::size_t>(map.ranks_per_node);
+      const std::size_t copies = replicas.first[e + 1] - replicas.first[e];
+      std::size_t picked = 0;
+      if (copies > 1 && !is_split) {
+        picked = choice.below(copies);
+      } else if (copies > 1) {
+        double point = choice.uniform();
+        while (picked + 1 < copies) {
+          const auto slot = static_cast<std::size_t>(replicas.slot[replicas.first[e] + picked]);
+          point -= map.split[source * slots + slot];
+          if (point < 0.0) {
+            break;
+          }
+          ++picked;
+        }
+      }
+      const auto slot = static_cast<std::size_t>(replicas.slot[replicas.first[e] + picked]);
+      const std::size_t rank = static_cast<std::size_t>(map.slot_rank[slot]);
+      const std::size_t node = node_of(rank);
       if (rank_seen[rank] != t) {
         rank_seen[rank] = t;
         in_rank[rank] = 0;
         ++distinct_ranks;
+        distinct_remote_ranks += rank != source ? 1 : 0;
       }
       if (node_seen[node] != t) {
         node_seen[node] = t;
         ++node_hits[node];
+        distinct_remote_nodes += node != node_of(source) ? 1 : 0;
       }
       squares[rank] += 2 * in_rank[rank]++ + 1;  // the square grows by 2 n + 1
     }
   }
   const double per_token = 1.0 / static_cast<double>(kFanOutTokens);
   fan_out_.ranks = static_cast<double>(distinct_ranks) * per_token;
-  fan_out_.remote_ranks = fan_out_.ranks * (1.0 - 1.0 / ranks_);
-  fan_out_.local_selections = static_cast<double>(gate.top_k) / ranks_;
-  std::vector<double> node_share(nodes, 0.0);
-  for (std::size_t r = 0; r < ranks; ++r) {
-    node_share[r / static_cast<std::size_t>(map.ranks_per_node)] += rank_share_[r];
-  }
-  for (std::size_t n = 0; n < nodes; ++n) {
-    const std::int32_t before = static_cast<std::int32_t>(n) * map.ranks_per_node;
-    const double sources = std::min(map.ranks_per_node, ranks_ - before) /
-                           static_cast<double>(ranks_);  // of the tokens, that start in this node
-    const double hit = static_cast<double>(node_hits[n]) * per_token;
-    fan_out_.nodes += hit;
-    fan_out_.remote_nodes += hit * (1.0 - sources);
-    fan_out_.remote_selections += node_share[n] * (1.0 - sources);
+  if (!is_split) {
+    // Where a token goes does not depend on where it comes from: exact means over sources.
+    fan_out_.remote_ranks = fan_out_.ranks * (1.0 - 1.0 / ranks_);
+    fan_out_.local_selections = static_cast<double>(gate.top_k) / ranks_;
+    std::vector<double> node_share(nodes, 0.0);
+    for (std::size_t r = 0; r < ranks; ++r) {
+      node_share[node_of(r)] += rank_share_[r];
+    }
+    for (std::size_t n = 0; n < nodes; ++n) {
+      const std::int32_t before = static_cast<std::int32_t>(n) * map.ranks_per_node;
+      const double sources = std::min(map.ranks_per_node, ranks_ - before) /
+                             static_cast<double>(ranks_);  // of the tokens, that start in this node
+      const double hit = static_cast<double>(node_hits[n]) * per_token;
+      fan_out_.nodes += hit;
+      fan_out_.remote_nodes += hit * (1.0 - sources);
+      fan_out_.remote_selections += node_share[n] * (1.0 - sources);
+    }
+  } else {
+    fan_out_.remote_ranks = static_cast<double>(distinct_remote_ranks) * per_token;
+    fan_out_.remote_nodes = static_cast<double>(distinct_remote_nodes) * per_token;
+    for (const std::int64_t hits : node_hits) {
+      fan_out_.nodes += static_cast<double>(hits) * per_token;
+    }
+    for (std::size_t source = 0; source < ranks; ++source) {
+      for (std::size_t s = 0; s < slots; ++s) {
+        const auto rank = static_cast<std::size_t>(map.slot_rank[s]);
+        const double sent = routing_->inclusion()[static_cast<std::size_t>(map.slot_expert[s])] *
+                            map.split[source * slots + s] / static_cast<double>(ranks);
+        fan_out_.local_selections += rank == source ? sent : 0.0;
+        fan_out_.remote_selections += node_of(rank) != node_of(source) ? sent : 0.0;
+      }
+    }
   }
 
   if (gate.is_group_limited()) {
@@ -166,6 +229,11 @@ LoadProfile LayerLoads::at(double tokens) const {
     const double replicas = static_cast<double>(slot_share_.size()) / gate.experts;
     profile.active_experts = std::min<double>(gate.experts, selections);
     profile.hottest_expert_load = std::ceil(profile.mean_expert_load - 1e-9);
+    double largest = 0.0;
+    for (const double share : slot_share_) {
+      largest = std::max(largest, share);
+    }
+    profile.hottest_slot_load = std::ceil(tokens * largest - 1e-9);
     const double hottest_share = rank_share_[hottest] / gate.top_k;
     profile.hottest_rank_load = hottest_share * ranks_ > 1.0 + 1e-9
                                     ? selections * hottest_share
@@ -173,14 +241,14 @@ LoadProfile LayerLoads::at(double tokens) const {
     const double fraction =
         std::min(1.0, selections / (static_cast<double>(gate.experts) * replicas));
     for (std::size_t s = 0; s < slot_share_.size(); ++s) {
-      active[static_cast<std::size_t>(slot_rank_[s])] += fraction;
+      active[static_cast<std::size_t>(map_.slot_rank[s])] += fraction;
     }
   } else {
     for (const double p : inclusion) {
       profile.active_experts += used_once(p);
     }
     for (std::size_t s = 0; s < slot_share_.size(); ++s) {
-      active[static_cast<std::size_t>(slot_rank_[s])] += used_once(slot_share_[s]);
+      active[static_cast<std::size_t>(map_.slot_rank[s])] += used_once(slot_share_[s]);
     }
     std::vector<double> means(inclusion.size());
     std::vector<double> variances(inclusion.size());
@@ -189,6 +257,16 @@ LoadProfile LayerLoads::at(double tokens) const {
       variances[e] = tokens * inclusion[e] * (1.0 - inclusion[e]);
     }
     profile.hottest_expert_load = std::min(tokens, expected_max_count(means, variances));
+    profile.hottest_slot_load = profile.hottest_expert_load;
+    if (slot_share_.size() > inclusion.size()) {
+      means.resize(slot_share_.size());
+      variances.resize(slot_share_.size());
+      for (std::size_t s = 0; s < slot_share_.size(); ++s) {
+        means[s] = tokens * slot_share_[s];
+        variances[s] = means[s] * (1.0 - slot_share_[s]);
+      }
+      profile.hottest_slot_load = std::min(tokens, expected_max_count(means, variances));
+    }
     if (ranks_ == 1) {
       profile.hottest_rank_load = selections;
     } else {
@@ -213,9 +291,18 @@ LoadProfile LayerLoads::at(double tokens) const {
 }
 
 RoutingProfiles::RoutingProfiles(const RoutingSpec& spec, std::int32_t layers, const ExpertMap& map)
-    : spec_(spec), map_(map) {
+    : spec_(spec), maps_{map} {
   check_routing(spec, "routing", "");
   for (std::int32_t l = 0; l < layers; ++l) {
+    layers_.push_back(std::make_unique<Layer>());
+  }
+}
+
+RoutingProfiles::RoutingProfiles(std::vector<std::shared_ptr<const LayerRouting>> routings,
+                                 std::vector<ExpertMap> maps)
+    : routings_(std::move(routings)), maps_(std::move(maps)) {
+  MOESIM_CHECK(maps_.size() == 1 || maps_.size() == routings_.size(), "one map, or one a layer");
+  for (std::size_t l = 0; l < routings_.size(); ++l) {
     layers_.push_back(std::make_unique<Layer>());
   }
 }
@@ -232,8 +319,10 @@ const LayerLoads& RoutingProfiles::layer(std::int32_t layer) const {
   MOESIM_CHECK(layer >= 0 && layer < layers(), "a layer of this model");
   Layer& entry = *layers_[static_cast<std::size_t>(layer)];
   std::call_once(entry.once, [&] {
+    const auto index = static_cast<std::size_t>(layer);
     entry.loads = std::make_unique<const LayerLoads>(
-        std::make_shared<const LayerRouting>(spec_, layer), map_);
+        routings_.empty() ? std::make_shared<const LayerRouting>(spec_, layer) : routings_[index],
+        maps_[maps_.size() == 1 ? 0 : index]);
   });
   return *entry.loads;
 }
@@ -286,6 +375,10 @@ LoadProfile RoutingProfiles::at(std::int32_t layer_index, double tokens) const {
       profile.mean_rank_load * blend(low->rank_max_over_mean(), high->rank_max_over_mean());
   profile.hottest_expert_load =
       profile.mean_expert_load * blend(low->expert_max_over_mean(), high->expert_max_over_mean());
+  // Hottest slots follow the hottest expert between the nodes as ratios do.
+  profile.hottest_slot_load =
+      profile.mean_expert_load * blend(low->hottest_slot_load / low->mean_expert_load,
+                                       high->hottest_slot_load / high->mean_expert_load);
   profile.active_experts = blend(low->active_experts, high->active_experts);
   profile.active_slots_mean = blend(low->active_slots_mean, high->active_slots_mean);
   profile.active_slots_hottest = blend(low->active_slots_hottest, high->active_slots_hottest);

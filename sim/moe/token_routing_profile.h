@@ -21,13 +21,16 @@
 namespace moesim {
 
 /// Where the experts of a layer live: slots of ranks, ranks of nodes. An expert in several slots
-/// (replicas) gets each of its selections at one of them, evenly at random.
+/// (replicas) gets each of its selections at one of them, evenly at random or as `split` says.
 struct ExpertMap {
   std::int32_t experts = 0;
   std::int32_t ranks = 1;
   std::int32_t ranks_per_node = 8;
   std::vector<std::int32_t> slot_expert;  ///< [slots]
   std::vector<std::int32_t> slot_rank;    ///< [slots], rising
+  /// [ranks, slots] share of a source rank's selections of the slot's expert that go to this slot
+  /// (sums to 1 over an expert's slots); empty: even.
+  std::vector<float> split;
 
   std::int32_t nodes() const { return (ranks + ranks_per_node - 1) / ranks_per_node; }
   std::int32_t slots() const { return static_cast<std::int32_t>(slot_expert.size()); }
@@ -61,6 +64,7 @@ struct LoadProfile {
   double hottest_rank_load = 0.0;     ///< E[max over ranks] of selections
   double mean_expert_load = 0.0;      ///< selections per expert
   double hottest_expert_load = 0.0;   ///< E[max over experts] of selections
+  double hottest_slot_load = 0.0;     ///< the same of slots: replicas share their expert's
   double active_experts = 0.0;        ///< distinct experts with a token, whole layer
   double active_slots_mean = 0.0;     ///< active expert slots of a rank, mean over ranks
   double active_slots_hottest = 0.0;  ///< same on the rank with the highest expected load
@@ -85,15 +89,21 @@ class LayerLoads {
   LoadProfile at(double tokens) const;
   const FanOut& fan_out() const { return fan_out_; }
   const LayerRouting& routing() const { return *routing_; }
+  const ExpertMap& map() const { return map_; }
   /// Expected selections of each rank per token [ranks]; sums to top_k.
   std::span<const double> rank_share() const { return rank_share_; }
+  /// The same of each slot [slots].
+  std::span<const double> slot_share() const { return slot_share_; }
 
  private:
+  struct Replicas;
+  void sample_fan_out(const Replicas& replicas);
+
   std::shared_ptr<const LayerRouting> routing_;
+  ExpertMap map_;
   std::int32_t ranks_ = 1;
-  std::int32_t most_slots_ = 0;     ///< of any rank
-  std::vector<double> slot_share_;  ///< [slots] P(a token uses the slot)
-  std::vector<std::int32_t> slot_rank_;
+  std::int32_t most_slots_ = 0;        ///< of any rank
+  std::vector<double> slot_share_;     ///< [slots] P(a token uses the slot)
   std::vector<double> rank_share_;     ///< [ranks]
   std::vector<double> rank_variance_;  ///< [ranks] per token, without the fixed total
   FanOut fan_out_;
@@ -104,6 +114,9 @@ class LayerLoads {
 class RoutingProfiles {
  public:
   RoutingProfiles(const RoutingSpec& spec, std::int32_t layers, const ExpertMap& map);
+  /// The same for routings that exist already, one a layer, with one map for all or one a layer.
+  RoutingProfiles(std::vector<std::shared_ptr<const LayerRouting>> routings,
+                  std::vector<ExpertMap> maps);
   ~RoutingProfiles();
 
   std::int32_t layers() const { return static_cast<std::int32_t>(layers_.size()); }
@@ -121,7 +134,8 @@ class RoutingProfiles {
   const LoadProfile& node(std::int32_t layer, int index) const;
 
   RoutingSpec spec_;
-  ExpertMap map_;
+  std::vector<std::shared_ptr<const LayerRouting>> routings_;  ///< empty: made from spec_
+  std::vector<ExpertMap> maps_;                                ///< one, or one a layer
   std::vector<std::unique_ptr<Layer>> layers_;
 };
 

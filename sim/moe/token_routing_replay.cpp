@@ -10,16 +10,6 @@
 
 namespace moesim {
 
-std::span<const Choice<ReplayOrder>> choices_of(ReplayOrder) {
-  static constexpr std::array<Choice<ReplayOrder>, 4> kChoices = {{
-      {ReplayOrder::shuffled, "shuffled", "tokens at random: a batch of many requests"},
-      {ReplayOrder::token, "token", "consecutive tokens, batch after batch"},
-      {ReplayOrder::window, "window", "consecutive tokens from a random place"},
-      {ReplayOrder::sequence, "sequence", "whole sequences in random order"},
-  }};
-  return kChoices;
-}
-
 std::vector<std::int64_t> replay_batch(const TokenTrace& trace, ReplayOrder order,
                                        std::int64_t tokens, std::uint64_t seed,
                                        std::uint64_t draw) {

@@ -7,14 +7,10 @@
 #include <span>
 #include <vector>
 
-#include "sim/base/field_table.h"
+#include "sim/input/expert_config.h"
 #include "sim/input/trace_file.h"
 
 namespace moesim {
-
-enum class ReplayOrder { shuffled, token, window, sequence };
-
-std::span<const Choice<ReplayOrder>> choices_of(ReplayOrder);
 
 /// Token numbers [tokens] of batch `draw`.
 /// shuffled: at random without repeats (a new shuffle each time the trace is used up);

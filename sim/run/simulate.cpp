@@ -7,7 +7,9 @@
 #include "sim/base/quantity_text.h"
 #include "sim/base/text_hash.h"
 #include "sim/engine/step_graph.h"
+#include "sim/run/expert_metrics.h"
 #include "sim/run/fault_cost.h"
+#include "sim/run/offload_step.h"
 #include "sim/run/simulate_serving.h"
 #include "sim/run/step_metrics.h"
 #include "sim/run/version.h"
@@ -57,6 +59,7 @@ StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, con
   outcome.expert_max_over_mean = execution.loads.expert_max_over_mean;
   outcome.active_experts = execution.loads.active_experts;
   outcome.dropped_fraction = execution.loads.dropped_fraction;
+  outcome.padding_fraction = execution.loads.padding_fraction;
   outcome.nic_bytes = execution.loads.nic_bytes;
   outcome.closed_form = closed_form.seconds;
   outcome.flows = std::move(execution.flows);
@@ -91,10 +94,10 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
     return result;
   }
 
+  const RoutingSpec routing = routing_of(scenario);
   const std::shared_ptr<const StepCostModel> compiled =
-      options.step_model != nullptr
-          ? options.step_model
-          : std::make_shared<const StepCostModel>(scenario, routing_of(scenario));
+      options.step_model != nullptr ? options.step_model
+                                    : std::make_shared<const StepCostModel>(scenario, routing);
   const StepCostModel& model = *compiled;
   for (const CurveSource* source : model.curve_sources()) {
     result.card_hashes.emplace_back(source->id(), hash_text(source->hash));
@@ -103,13 +106,32 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);
   check_stop();
   const bool with_events = scenario.spec.fidelity != Fidelity::analytic;
-  const StepOutcome outcome =
+  StepOutcome outcome =
       with_events ? run_events(scenario, model, batch, options) : run_analytic(model, batch);
+  const std::optional<OffloadOutcome> offload =
+      offload_outcome(scenario, routing, model, batch, memory, outcome.seconds);
+  if (offload) {
+    outcome.seconds += offload->stall;
+    outcome.by_kind[static_cast<std::size_t>(OpKind::expert_swap)] += offload->stall.value();
+    outcome.by_basis[static_cast<std::size_t>(Basis::estimate)] += offload->stall.value();
+  }
   add_step_metrics(result, scenario, model, batch, outcome, memory);
+  add_expert_metrics(result, scenario, routing, model, batch, outcome);
+  if (offload) {
+    add_offload_metrics(result, *offload);
+    if (!(memory.host_experts <= memory.host_available)) {
+      result.feasibility.ok = false;
+      result.feasibility.reasons.push_back(
+          "out of host memory: the experts of a node need " + quantity_text(memory.host_experts) +
+          " and " + quantity_text(memory.host_available) +
+          " may be used (0.9 of the cluster profile's, or /offload/host_memory_bytes); what would "
+          "fit: smaller experts (/precision/experts) or /offload/experts nvme");
+    }
+  }
   add_alerts(result);
   check_stop();
   if (options.what_ifs) {
-    add_what_ifs(result, scenario);
+    add_what_ifs(result, scenario, routing, model);
   }
   if (outcome.closed_form) {
     const double gap = outcome.seconds / *outcome.closed_form - 1.0;

@@ -89,7 +89,7 @@ class TimedFigure {
 
 void add_feasibility(SimulationResult& result, const Scenario& scenario, const MemoryBudget& memory,
                      const StepBatch& batch) {
-  if (memory.fits()) {
+  if (memory.total <= memory.available) {
     return;
   }
   result.feasibility.ok = false;
@@ -166,6 +166,8 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
   double active = 0;
   double remote_copies = 0;
   double dropped = 0;
+  double rerouted = 0;
+  double padding = 0;
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     const LoadProfile profile = model.loads().profile(layer, tokens);
     rank += profile.rank_max_over_mean();
@@ -174,6 +176,8 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
     const LayerLoad load =
         model.loads().at(layer, tokens / static_cast<double>(model.loads().ranks()));
     dropped += load.dropped_fraction;
+    rerouted += load.rerouted_fraction;
+    padding += load.padding_fraction;
     remote_copies += model.exchange_kernel() == ExchangeKernel::normal
                          ? load.exchange.node_copies
                          : load.exchange.remote_selections;
@@ -183,6 +187,8 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
   outcome.expert_max_over_mean = expert / count;
   outcome.active_experts = active / count;
   outcome.dropped_fraction = dropped / count;
+  outcome.rerouted_fraction = rerouted / count;
+  outcome.padding_fraction = padding / count;
   if (has_exchange) {
     for (const LayerTemplate& layer : step.layers) {
       if (layer.experts) {

@@ -22,6 +22,8 @@ struct StepOutcome {
   double expert_max_over_mean = 1;
   double active_experts = 0;  ///< of a layer, all ranks together
   double dropped_fraction = 0;
+  double rerouted_fraction = 0;
+  double padding_fraction = 0;
   std::optional<Seconds> closed_form;  ///< event fidelity: what the analytic one says
   std::optional<FlowTotals> flows;     ///< flow fidelity
   double nic_bytes = 0;  ///< that the busiest GPU puts on the network, or takes from it

@@ -28,14 +28,14 @@ void count(AdvisorVariant& variant, const ServiceRequest& service, const PlanReq
   variant.active_parameters = parameters.active_with_both_embeddings;
   const ParameterKinds& kinds = parameters.kinds;
   variant.weight_bytes =
-      kinds.attention * bytes_per_element(weight_format(scenario, model.weights.attention)) +
-      kinds.routed_experts * bytes_per_element(expert_format(scenario)) +
+      kinds.attention * bytes_per_element(weight_format(scenario, TensorClass::attention)) +
+      kinds.routed_experts * expert_bytes_per_element(scenario) +
       kinds.shared_experts *
-          bytes_per_element(weight_format(scenario, model.weights.shared_experts)) +
-      kinds.dense_ffn * bytes_per_element(weight_format(scenario, model.weights.dense_ffn)) +
+          bytes_per_element(weight_format(scenario, TensorClass::shared_experts)) +
+      kinds.dense_ffn * bytes_per_element(weight_format(scenario, TensorClass::dense_ffn)) +
       (kinds.norms + kinds.router) * bytes_per_element(NumberFormat::bf16) +
       (parameters.input_embedding + parameters.output_embedding) *
-          bytes_per_element(weight_format(scenario, model.weights.embeddings));
+          bytes_per_element(weight_format(scenario, TensorClass::embeddings));
 }
 
 std::string ratio_text(double ratio) {

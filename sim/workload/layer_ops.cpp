@@ -34,7 +34,7 @@ class AttentionOps {
         scenario_(context.scenario),
         hidden_(context.hidden),
         tensor_(static_cast<double>(scenario_.ways.tensor)),
-        weights_(weight_format(scenario_, scenario_.model->weights.attention)),
+        weights_(weight_format(scenario_, TensorClass::attention)),
         kv_cache_(scenario_.spec.precision.kv_cache) {}
 
   void add() {
@@ -317,7 +317,7 @@ void add_experts(LayerTemplate& out, const FfnSpec& ffn, const LayerContext& con
        RoutingOp{0, static_cast<double>(ffn.experts), static_cast<double>(ffn.top_k)}});
 
   if (ffn.expert_dim > 0) {  // tokens travel and are worked on in a narrower space
-    const NumberFormat format = weight_format(scenario, scenario.model->weights.shared_experts);
+    const NumberFormat format = weight_format(scenario, TensorClass::shared_experts);
     const double narrow = static_cast<double>(ffn.expert_dim);
     out.before.push_back(
         gemm_op(OpKind::shared_experts, narrow, hidden, format, Rows::tokens, share));
@@ -327,12 +327,12 @@ void add_experts(LayerTemplate& out, const FfnSpec& ffn, const LayerContext& con
   if (ffn.shared_experts > 0) {
     const double width = static_cast<double>(ffn.shared_experts * ffn.shared_width) / split;
     add_dense(out.shared, OpKind::shared_experts, hidden, width, ffn.gated,
-              weight_format(scenario, scenario.model->weights.shared_experts), share);
+              weight_format(scenario, TensorClass::shared_experts), share);
   }
   if (ffn.residual_width > 0) {
     add_dense(out.shared, OpKind::dense_ffn, hidden,
               static_cast<double>(ffn.residual_width) / split, ffn.gated,
-              weight_format(scenario, scenario.model->weights.dense_ffn), share);
+              weight_format(scenario, TensorClass::dense_ffn), share);
   }
 
   double mean_width = static_cast<double>(ffn.width);
@@ -352,6 +352,8 @@ void add_experts(LayerTemplate& out, const FfnSpec& ffn, const LayerContext& con
   experts.prototype.expert_ways = static_cast<double>(ways.expert);
   experts.prototype.gated = ffn.gated;
   experts.prototype.weights = expert_format(scenario);
+  experts.prototype.cold_weights =
+      scenario.spec.precision.cold_experts.value_or(experts.prototype.weights);
   experts.has_exchange = has_exchange;
   experts.tokens_share = share;
   const bool fp8_experts = experts.prototype.weights == NumberFormat::fp8_block ||
@@ -377,14 +379,34 @@ void add_experts(LayerTemplate& out, const FfnSpec& ffn, const LayerContext& con
 
 }  // namespace
 
-NumberFormat weight_format(const Scenario& scenario, NumberFormat published) {
-  return scenario.spec.precision.weights.value_or(published);
+NumberFormat weight_format(const Scenario& scenario, TensorClass tensors) {
+  const PrecisionSpec& precision = scenario.spec.precision;
+  const WeightFormats& published = scenario.model->weights;
+  switch (tensors) {
+    case TensorClass::attention:
+      return precision.attention.value_or(precision.weights.value_or(published.attention));
+    case TensorClass::dense_ffn:
+      return precision.dense_ffn.value_or(precision.weights.value_or(published.dense_ffn));
+    case TensorClass::shared_experts:
+      return precision.shared_experts.value_or(
+          precision.weights.value_or(published.shared_experts));
+    case TensorClass::embeddings:
+      return precision.embeddings.value_or(precision.weights.value_or(published.embeddings));
+  }
+  return published.attention;
 }
 
 NumberFormat expert_format(const Scenario& scenario) {
   const PrecisionSpec& precision = scenario.spec.precision;
   return precision.experts.value_or(
-      weight_format(scenario, scenario.model->weights.routed_experts));
+      precision.weights.value_or(scenario.model->weights.routed_experts));
+}
+
+double expert_bytes_per_element(const Scenario& scenario) {
+  const PrecisionSpec& precision = scenario.spec.precision;
+  const double hot = bytes_per_element(expert_format(scenario));
+  const double cold = precision.cold_experts ? bytes_per_element(*precision.cold_experts) : hot;
+  return hot + precision.cold_fraction * (cold - hot);
 }
 
 double visible_limit(const AttentionSpec& attention) {
@@ -429,7 +451,7 @@ LayerTemplate layer_template(const LayerClass& layer, const LayerContext& contex
   } else {
     add_dense(out.after, OpKind::dense_ffn, context.hidden,
               static_cast<double>(layer.ffn.width) / static_cast<double>(ways.tensor),
-              layer.ffn.gated, weight_format(scenario, scenario.model->weights.dense_ffn), 1.0);
+              layer.ffn.gated, weight_format(scenario, TensorClass::dense_ffn), 1.0);
     if (ways.tensor > 1) {
       out.after_ffn.push_back(
           {CollectiveOp::all_reduce, ways.tensor, Bytes(context.hidden * kActivationBytes)});

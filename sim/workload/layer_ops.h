@@ -21,8 +21,12 @@ struct LayerContext {
 LayerTemplate layer_template(const LayerClass& layer, const LayerContext& context);
 
 /// Weight format of a tensor class under the scenario's precision.
-NumberFormat weight_format(const Scenario& scenario, NumberFormat published);
+enum class TensorClass : std::uint8_t { attention, dense_ffn, shared_experts, embeddings };
+NumberFormat weight_format(const Scenario& scenario, TensorClass tensors);
+/// Of the routed experts that are not cold.
 NumberFormat expert_format(const Scenario& scenario);
+/// Stored bytes of an element of the routed experts, mean over cold ones and others.
+double expert_bytes_per_element(const Scenario& scenario);
 
 /// Cache entries that one query reads at most: window, half a chunk, the indexer's choice; infinity
 /// without a limit.

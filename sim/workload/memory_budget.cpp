@@ -2,6 +2,7 @@
 #include "sim/workload/memory_budget.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/input/model_card_count.h"
 #include "sim/workload/layer_ops.h"
@@ -16,6 +17,8 @@ constexpr double kRuntimeBytes = 3e9;
 // recommended configuration.
 constexpr double kNormalExchangeBytes = 1e9;
 constexpr double kActivationBytes = 2.0;
+// Of host memory that experts may fill; the rest is the system's and the engine's; estimate.
+constexpr double kHostShare = 0.9;
 
 /// Part of an attention's parameters that tensor parallelism cannot split: MLA's down-projections
 /// serve every head.
@@ -59,6 +62,11 @@ MemoryBudget memory_budget(const Scenario& scenario, const StepTemplate& step,
   const ModelCard& model = *scenario.model;
   const double tensor = static_cast<double>(scenario.ways.tensor);
   const bool has_exchange = scenario.ways.data > 1;
+  // Redundant experts: slots over experts.
+  const double replication =
+      step.experts > 0 ? static_cast<double>(scenario.spec.placement.slots.value_or(step.experts)) /
+                             static_cast<double>(step.experts)
+                       : 1.0;
   double attention = 0;
   double routed = 0;
   double shared = 0;
@@ -68,18 +76,18 @@ MemoryBudget memory_budget(const Scenario& scenario, const StepTemplate& step,
     const double count = static_cast<double>(layer.count);
     const double replicated = replicated_parameters(model, layer.attention);
     attention += count * (replicated + (kinds.attention - replicated) / tensor) *
-                 bytes_per_element(weight_format(scenario, model.weights.attention));
+                 bytes_per_element(weight_format(scenario, TensorClass::attention));
     attention += count * (kinds.norms + kinds.router) * bytes_per_element(NumberFormat::bf16);
-    routed += count * kinds.routed_experts * bytes_per_element(expert_format(scenario)) /
+    routed += count * kinds.routed_experts * expert_bytes_per_element(scenario) * replication /
               static_cast<double>(scenario.ways.expert * scenario.ways.expert_tensor);
     shared += count * kinds.shared_experts / (has_exchange ? 1.0 : tensor) *
-              bytes_per_element(weight_format(scenario, model.weights.shared_experts));
+              bytes_per_element(weight_format(scenario, TensorClass::shared_experts));
     dense += count * kinds.dense_ffn / tensor *
-             bytes_per_element(weight_format(scenario, model.weights.dense_ffn));
+             bytes_per_element(weight_format(scenario, TensorClass::dense_ffn));
   }
   const ParameterCount parameters = count_parameters(model);
   const double embeddings = (parameters.input_embedding + parameters.output_embedding) / tensor *
-                            bytes_per_element(weight_format(scenario, model.weights.embeddings));
+                            bytes_per_element(weight_format(scenario, TensorClass::embeddings));
 
   // Cache of every sequence of the replica, at the end of the step.
   const KvCacheSize cache =
@@ -123,6 +131,32 @@ MemoryBudget memory_budget(const Scenario& scenario, const StepTemplate& step,
   }
 
   MemoryBudget budget;
+  budget.available = scenario.device->memory.value * scenario.spec.runtime.memory_utilisation;
+  const OffloadConfig& offload = scenario.spec.offload;
+  if (offload.experts != ExpertHome::gpu && step.num_moe_layers > 0) {
+    // The cache takes what is asked for, or what everything else leaves.
+    const double all = static_cast<double>(step.num_moe_layers * step.experts) /
+                       static_cast<double>(scenario.ways.expert);
+    budget.expert_bytes = Bytes(routed / all);
+    const double others =
+        attention + shared + dense + embeddings + kv + activations + buffers + kRuntimeBytes;
+    const double room =
+        std::max(0.0, std::floor((budget.available.value() - others) / (routed / all)));
+    double slots = static_cast<double>(offload.slots.value_or(static_cast<std::int64_t>(room)));
+    if (offload.scope == CacheScope::per_layer) {
+      slots -= std::fmod(slots, static_cast<double>(step.num_moe_layers));
+    }
+    slots = std::min(slots, all);
+    budget.expert_slots = static_cast<std::int64_t>(slots);
+    const NodeGroup& node = scenario.cluster->node_groups.front();
+    const double node_gpus = static_cast<double>(std::min(node.gpus_per_node, scenario.ways.gpus));
+    budget.host_available = Bytes(offload.host_memory_bytes.value_or(
+        node.host.memory ? kHostShare * node.host.memory->value.value() : 0.0));
+    if (offload.experts == ExpertHome::host) {
+      budget.host_experts = Bytes(routed * node_gpus);
+    }
+    routed = slots * budget.expert_bytes.value();
+  }
   budget.kinds = {
       {"attention_weights", Bytes(attention)}, {"routed_experts", Bytes(routed)},
       {"shared_experts", Bytes(shared)},       {"dense_ffn", Bytes(dense)},
@@ -132,7 +166,6 @@ MemoryBudget memory_budget(const Scenario& scenario, const StepTemplate& step,
   for (const auto& [kind, bytes] : budget.kinds) {
     budget.total += bytes;
   }
-  budget.available = scenario.device->memory.value * scenario.spec.runtime.memory_utilisation;
   const double context =
       std::max(1.0, batch.decode_sequences > 0 ? batch.decode_context : batch.prefill_new_tokens);
   budget.kv_bytes_per_sequence = cache.at(context) / ways;

@@ -23,7 +23,13 @@ struct MemoryBudget {
   double kv_cache_tokens =
       0;  ///< tokens that fit a replica's cache beside everything else; 0 when nothing fits
 
-  bool fits() const { return total <= available; }
+  // Experts below GPU memory (/offload); all 0 when every expert stays.
+  Bytes expert_bytes;             ///< of one expert of one layer, on one GPU
+  std::int64_t expert_slots = 0;  ///< experts that a GPU's cache holds, all layers together
+  Bytes host_experts;             ///< weights that a node's host memory must hold
+  Bytes host_available;           ///< of the node's host memory, for experts
+
+  bool fits() const { return total <= available && host_experts <= host_available; }
 };
 
 /// The fullest GPU of the scenario working on `batch` a replica.

@@ -26,7 +26,9 @@ OpWork work(const MoeOp& op) {
   // activation), writes its output.
   const double activations = tokens_bytes(rows, 2.0 * op.hidden + (matrices + 1.0) * width);
   const double weights =
-      op.load.active_experts * matrices * op.hidden * width * bytes_per_element(op.weights);
+      ((op.load.active_experts - op.load.cold_experts) * bytes_per_element(op.weights) +
+       op.load.cold_experts * bytes_per_element(op.cold_weights)) *
+      matrices * op.hidden * width;
   return {Flops(2.0 * matrices * rows * op.hidden * width), Bytes(weights + activations),
           compute_format(op.weights), rows, rows};
 }

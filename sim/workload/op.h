@@ -48,6 +48,7 @@ struct GemmOp {
 struct ExpertLoad {
   double assignments = 0;     ///< (token, expert) pairs computed on the rank
   double active_experts = 0;  ///< its experts with at least one token
+  double cold_experts = 0;    ///< of these, stored in the op's `cold_weights`
   double hottest = 0;         ///< tokens of its busiest expert
   double padded =
       0;  ///< assignments with each expert's count rounded up to a tile of 64 rows (0: unknown)
@@ -76,6 +77,7 @@ struct MoeOp {
   double expert_ways = 1;  ///< experts are spread over so many ranks
   bool gated = true;
   NumberFormat weights = NumberFormat::bf16;
+  NumberFormat cold_weights = NumberFormat::bf16;  ///< storage only: they compute as `weights`
   ExpertLayout layout = ExpertLayout::resident;
   double arriving = 0;  ///< distinct tokens that a dispatch brings to the rank; 0 if resident
   ExpertLoad load;

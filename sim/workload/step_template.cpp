@@ -77,6 +77,7 @@ std::span<const Choice<OpKind>> choices_of(OpKind) {
       {OpKind::tensor_sync, "tensor_sync", "collectives of tensor parallelism"},
       {OpKind::lm_head, "lm_head", "hidden state to vocabulary"},
       {OpKind::host, "host", "scheduling and sampling on the host"},
+      {OpKind::expert_swap, "expert_swap", "GPUs wait for experts on their way from the host"},
   };
   return kChoices;
 }
@@ -138,7 +139,7 @@ StepTemplate compile_step(const Scenario& scenario) {
       {OpKind::norm, Rows::logits, 1, ElementwiseOp{Bytes(4.0 * 2.0 * step.hidden), 1}});
   step.last.push_back(
       {OpKind::lm_head, Rows::logits, 1,
-       GemmOp{0, vocabulary, step.hidden, weight_format(scenario, model.weights.embeddings)}});
+       GemmOp{0, vocabulary, step.hidden, weight_format(scenario, TensorClass::embeddings)}});
   return step;
 }
 

@@ -62,8 +62,9 @@ enum class OpKind : std::uint8_t {
   tensor_sync,
   lm_head,
   host,
+  expert_swap,
 };
-inline constexpr std::size_t kNumOpKinds = 13;
+inline constexpr std::size_t kNumOpKinds = 14;
 std::span<const Choice<OpKind>> choices_of(OpKind);
 
 /// Which number of the batch sets an op's rows.

@@ -110,7 +110,7 @@ TEST(FanOut, CountsDistinctGpusAndNodesNearestFirst) {
   // Token 0 (GPU 0) takes experts 0 and 1: both on GPU 0. Token 1 (GPU 1) takes 0 and 2: GPU 0 and
   // GPU 1.
   const std::vector<std::int16_t> tokens = {0, 1, 0, 2};
-  const FanOut fan_out = mean_fan_out(slots, 4, 2, tokens, 2);
+  const PlacementFanOut fan_out = mean_fan_out(slots, 4, 2, tokens, 2);
   EXPECT_DOUBLE_EQ(fan_out.gpus, 1.5);
   EXPECT_DOUBLE_EQ(fan_out.nodes, 1.0);
 }

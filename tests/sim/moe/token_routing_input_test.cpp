@@ -40,7 +40,7 @@ TEST_F(RoutingInput, TakesTheGateFromTheCard) {
 
 TEST_F(RoutingInput, SigmaZeroIsExactBalanceAndTheSeedIsPassedOn) {
   const RoutingSpec spec =
-      routing_spec({.kind = RoutingModel::gumbel, .sigma = 0.0}, layer_, 42, scenario());
+      routing_spec({.kind = RoutingModel::gumbel, .sigma = 0.0}, layer_, 1, 42, scenario());
   EXPECT_TRUE(LayerRouting(spec, 0).is_balanced());
   EXPECT_EQ(spec.seed, 42u);
 }
@@ -48,11 +48,11 @@ TEST_F(RoutingInput, SigmaZeroIsExactBalanceAndTheSeedIsPassedOn) {
 TEST_F(RoutingInput, FilesAreRelativeToTheScenario) {
   write("t.csv", "seq,pos,layer,e0,e1\n0,0,0,3,0\n0,1,0,2,0\n");
   const RoutingSpec spec =
-      routing_spec({.kind = RoutingModel::trace, .trace = "t.csv"}, layer_, 1, scenario());
+      routing_spec({.kind = RoutingModel::trace, .trace = "t.csv"}, layer_, 1, 1, scenario());
   EXPECT_EQ(LayerRouting(spec, 7).inclusion()[0], 1.0);
   write("c.csv", "layer,expert,count\n0,0,5\n0,1,5\n0,2,5\n0,3,5\n1,0,9\n1,1,3\n1,2,3\n1,3,3\n");
   const RoutingSpec counts =
-      routing_spec({.kind = RoutingModel::counts, .trace = "c.csv"}, layer_, 1, scenario());
+      routing_spec({.kind = RoutingModel::counts, .trace = "c.csv"}, layer_, 1, 1, scenario());
   EXPECT_DOUBLE_EQ(LayerRouting(counts, 0).inclusion()[0], 0.5);
   EXPECT_DOUBLE_EQ(LayerRouting(counts, 1).inclusion()[0], 1.0);
 }
@@ -60,7 +60,7 @@ TEST_F(RoutingInput, FilesAreRelativeToTheScenario) {
 TEST_F(RoutingInput, RefusesFilesOfAnotherRouter) {
   write("t.csv", "seq,pos,layer,e0,e1\n0,0,0,7,0\n");
   try {
-    routing_spec({.kind = RoutingModel::trace, .trace = "t.csv"}, layer_, 1, scenario());
+    routing_spec({.kind = RoutingModel::trace, .trace = "t.csv"}, layer_, 1, 1, scenario());
     FAIL();
   } catch (const InputError& error) {
     EXPECT_EQ(error.what(), scenario() +
@@ -69,7 +69,7 @@ TEST_F(RoutingInput, RefusesFilesOfAnotherRouter) {
   }
   write("two.csv", "model,task,layer,expert,count\na,x,0,0,1\nb,x,0,0,1\n");
   EXPECT_THROW(
-      routing_spec({.kind = RoutingModel::counts, .trace = "two.csv"}, layer_, 1, scenario()),
+      routing_spec({.kind = RoutingModel::counts, .trace = "two.csv"}, layer_, 1, 1, scenario()),
       InputError);
 }
 

@@ -111,13 +111,17 @@ TEST(Step, EventKindsOnTheCriticalPathAddUpToTheStep) {
 }
 
 TEST(Step, TokensAreConservedWithoutCapacityAndAccountedForWithIt) {
-  const Scenario scenario = small([](ScenarioSpec& spec) {
-    spec.routing.kind = RoutingModel::gumbel;
-    spec.routing.sigma = 1.0;
-  });
-  const StepCostModel model(scenario, routing_of(scenario));
   for (const double factor : {0.0, 1.0, 1.25}) {
-    const PassLoads pass = draw_pass(model, 3, 37.0, factor, 5);
+    const Scenario scenario = small([&](ScenarioSpec& spec) {
+      spec.routing.kind = RoutingModel::gumbel;
+      spec.routing.sigma = 1.0;
+      if (factor > 0) {
+        spec.capacity.factor = factor;
+        spec.capacity.overflow = Overflow::drop;
+      }
+    });
+    const StepCostModel model(scenario, routing_of(scenario));
+    const PassLoads pass = draw_pass(model, 3, 37.0, 5);
     double computed = 0;
     for (const ExpertLoad& load : pass.experts) {
       computed += load.assignments;
@@ -138,7 +142,7 @@ TEST(Step, WhatIsSentIsReceived) {
   // at least once.
   const Scenario scenario = shipped("deepseek_v3_prefill_h800");
   const StepCostModel model(scenario, routing_of(scenario));
-  const PassLoads pass = draw_pass(model, 0, 512, 0, 0);
+  const PassLoads pass = draw_pass(model, 0, 512, 0);
   double copies = 0;
   for (const ExchangeDemand& demand : pass.exchange) {
     copies += demand.remote_selections + demand.local_selections;
