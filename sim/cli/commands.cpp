@@ -28,6 +28,8 @@ constexpr Command kCommands[] = {
      "moesim plan --init > request.json && moesim advise request.json", define_advise},
     {"explain", "which parameters an answer hangs on, and what its band is made of",
      "moesim explain quickstart", define_explain},
+    {"diagnose", "why a measured deployment is not as fast as predicted, cause by cause",
+     "moesim diagnose serving_deepseek_r1_h200 --measured result.json", define_diagnose},
     {"show", "list or print models, profiles, scenarios and file formats",
      "moesim show deepseek_v3", define_show},
     {"import", "turn other people's files into cards",

@@ -47,6 +47,7 @@ CommandBody define_sweep(CLI::App& app, const CommandContext& context);
 CommandBody define_traffic(CLI::App& app, const CommandContext& context);
 CommandBody define_import(CLI::App& app, const CommandContext& context);
 CommandBody define_compare(CLI::App& app, const CommandContext& context);
+CommandBody define_diagnose(CLI::App& app, const CommandContext& context);
 CommandBody define_validate(CLI::App& app, const CommandContext& context);
 
 /// Parses the command line and runs one command; returns the exit code. `context.root` may be

@@ -424,10 +424,23 @@ ServingCase serving_case(const ServingMeasurement& row, const CardLibrary& cards
     refuse("nothing measured");
     return result;
   }
-  try {
-    resolve(result.spec, cards, row.id);
-  } catch (const InputError& error) {
-    refuse(error.what());
+  // Measured kernels of the row's framework, where its machine has some.
+  const auto problem_of = [&]() -> std::string {
+    try {
+      resolve(result.spec, cards, row.id);
+      return "";
+    } catch (const InputError& error) {
+      return error.what();
+    }
+  };
+  if (result.software.engine != ServingEngine::unknown) {
+    result.spec.software = std::string(engine_name(result.software.engine));
+    if (contains(problem_of(), "#/software")) {
+      result.spec.software.clear();
+    }
+  }
+  if (const std::string problem = problem_of(); !problem.empty()) {
+    refuse(problem);
     return result;
   }
   result.series = result.family + "|" + row.framework + "|" + row.precision + "|" +
