@@ -2,6 +2,7 @@
 #include "sim/report/serving_text.h"
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 
 #include "sim/base/quantity_text.h"
@@ -123,6 +124,19 @@ void write_serving_text(std::ostream& out, const SimulationResult& result) {
         out << "  " << padded(series.name, 28) << "|" << padded(sparkline(series.values), 64)
             << "| " << quantity_text(top, series.unit) << "\n";
       }
+    }
+  }
+  if (!result.what_ifs.empty()) {
+    out << "\n"
+        << padded("What would change it (closed form)", 46) << right("TPOT", 10)
+        << right("tokens/s/GPU", 14) << right("change", 9) << "\n";
+    for (const WhatIf& what_if : result.what_ifs) {
+      const double change =
+          std::floor((what_if.tokens_per_s_per_gpu / result.what_if_base - 1.0) * 100.0 + 0.5);
+      out << "  " << padded(what_if.change, 44) << right(quantity_text(Seconds(what_if.step_s)), 10)
+          << right(plain_number_text(what_if.tokens_per_s_per_gpu, 4), 14)
+          << right((change > 0 ? "+" : "") + count_text(change) + "%", 9)
+          << (what_if.feasible ? "" : "  cannot be served") << "\n";
     }
   }
   if (!result.findings.empty()) {

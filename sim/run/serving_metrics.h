@@ -18,6 +18,9 @@ bool check_serving_memory(SimulationResult& result, const ServingPlan& plan);
 /// The same figures in closed form: means.
 void add_steady_metrics(SimulationResult& result, const Scenario& scenario, const ServingPlan& plan,
                         const RequestStream& stream, const SteadyState& state);
+/// The same question with one key of load or engine changed, in closed form.
+void add_serving_what_ifs(SimulationResult& result, const Scenario& scenario,
+                          const ServingPlan& plan);
 /// Sentences: what the time goes into, what limits the batch, how near the limit is.
 void add_serving_findings(SimulationResult& result, const SteadyState& state);
 /// A sentence that compares the run with the closed form.

@@ -30,6 +30,9 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
     check_serving_rate(result, scenario, state, 1.0);
     add_steady_metrics(result, scenario, plan, stream, state);
     add_serving_findings(result, state);
+    if (options.what_ifs) {
+      add_serving_what_ifs(result, scenario, plan);
+    }
     return;
   }
   if (!check_serving_rate(result, scenario, state, kHopelessLoad)) {
@@ -45,6 +48,9 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   check_backlog(result, scenario, state, record);
   add_serving_findings(result, state);
   add_fidelity_gap(result, stream, plan, state);
+  if (options.what_ifs) {
+    add_serving_what_ifs(result, scenario, plan);
+  }
 }
 
 }  // namespace moesim

@@ -39,8 +39,10 @@ struct ServingPlan {
   std::int64_t gpus = 0;
 };
 
-/// Compiles cost models and cache sizes. `stream` tells the lengths.
-ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream);
+/// Compiles cost models and cache sizes. `stream` tells the lengths. `like`: a plan of a scenario
+/// with the same layouts, formats and routing, whose step models are shared.
+ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
+                         const ServingPlan* like = nullptr);
 
 /// Runs all requests of `stream`. Stops early when asked to (`stopped` is then true).
 ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream,

@@ -27,11 +27,11 @@ BytesPerSecond network_rate(const Scenario& scenario) {
 }
 
 ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double decode_sequences,
-                      double mean_context) {
+                      double mean_context, const StepTimes* like) {
   ServingPool pool;
   pool.scenario = std::make_unique<const Scenario>(scenario);
   pool.rules = std::make_unique<const EngineRules>(engine_rules(scenario));
-  pool.timeline = std::make_unique<StepTimeline>(*pool.scenario, *pool.rules);
+  pool.timeline = std::make_unique<StepTimeline>(*pool.scenario, *pool.rules, like);
   pool.times = &pool.timeline->times(0);
   pool.room = cache_room(scenario, pool.times->decode_model().step_template(), *pool.rules,
                          decode_sequences, mean_context);
@@ -51,7 +51,8 @@ ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double d
 
 }  // namespace
 
-ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream) {
+ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
+                         const ServingPlan* like) {
   const ServingConfig& config = scenario.spec.serving;
   const double prompt = stream.mean_prompt();
   const double output = stream.mean_output();
@@ -65,7 +66,8 @@ ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream) 
                          std::max(1.0, static_cast<double>(stream.concurrency()) / replicas));
   }
   ServingPlan plan;
-  plan.serving = make_pool(scenario, config.instances, sequences, prompt + output / 2);
+  plan.serving = make_pool(scenario, config.instances, sequences, prompt + output / 2,
+                           like != nullptr ? like->serving.times : nullptr);
   plan.gpus = scenario.ways.gpus * config.instances;
   if (scenario.prefill_ways) {
     Scenario prefill = scenario;
@@ -76,7 +78,8 @@ ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream) 
                                 .expert = prefill.ways.expert,
                                 .expert_tensor = prefill.ways.expert_tensor,
                                 .pipeline = 1};
-    plan.prefill = make_pool(prefill, config.prefill_pool.instances, 1, prompt);
+    plan.prefill = make_pool(prefill, config.prefill_pool.instances, 1, prompt,
+                             like != nullptr ? like->prefill->times : nullptr);
     plan.gpus += prefill.ways.gpus * config.prefill_pool.instances;
   }
   return plan;

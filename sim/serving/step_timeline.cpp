@@ -9,8 +9,9 @@ constexpr std::size_t kMostEpochs = 10000;
 
 }  // namespace
 
-StepTimeline::StepTimeline(const Scenario& scenario, const EngineRules& rules)
-    : scenario_(scenario), rules_(rules) {}
+StepTimeline::StepTimeline(const Scenario& scenario, const EngineRules& rules,
+                           const StepTimes* like)
+    : scenario_(scenario), rules_(rules), like_(like) {}
 
 std::size_t StepTimeline::epoch_at(double now) const {
   if (epoch_s_ <= 0) {
@@ -31,7 +32,7 @@ StepTimeline::Epoch& StepTimeline::epoch(std::size_t index) {
   if (epochs_[index] == nullptr) {
     auto made = std::make_unique<Epoch>();
     made->scenario = scenario_;
-    made->times = std::make_unique<StepTimes>(made->scenario, rules_);
+    made->times = std::make_unique<StepTimes>(made->scenario, rules_, index == 0 ? like_ : nullptr);
     epochs_[index] = std::move(made);
   }
   return *epochs_[index];

@@ -18,8 +18,8 @@ namespace moesim {
 
 class StepTimeline {
  public:
-  /// `scenario` and `rules` must outlive this.
-  StepTimeline(const Scenario& scenario, const EngineRules& rules);
+  /// `scenario` and `rules` must outlive this; `like` as in StepTimes, for the first epoch.
+  StepTimeline(const Scenario& scenario, const EngineRules& rules, const StepTimes* like = nullptr);
 
   std::size_t epoch_at(double now) const;
   /// When the epoch ends; infinity for the only one.
@@ -43,6 +43,7 @@ class StepTimeline {
 
   const Scenario& scenario_;
   const EngineRules& rules_;
+  const StepTimes* like_;
   double epoch_s_ = 0;
   std::vector<std::unique_ptr<Epoch>> epochs_;
 };

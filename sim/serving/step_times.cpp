@@ -124,14 +124,19 @@ StepShape StepShape::of(double decoding, double context, const StepPlan& plan) {
   return shape;
 }
 
-StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules)
+StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like)
     : rules_(rules),
       speculation_(
           Speculation::of(scenario.spec.workload.draft_tokens, scenario.spec.workload.acceptance)),
       two_batch_min_tokens_(scenario.spec.serving.two_batch_min_tokens) {
-  decode_ = std::make_unique<const StepCostModel>(in_phase(scenario, Phase::decode),
-                                                  routing_of(scenario));
-  prompt_ = std::make_unique<const StepCostModel>(*decode_, Phase::prefill);
+  if (like != nullptr) {
+    decode_ = like->decode_;
+    prompt_ = like->prompt_;
+  } else {
+    decode_ = std::make_shared<const StepCostModel>(in_phase(scenario, Phase::decode),
+                                                    routing_of(scenario));
+    prompt_ = std::make_shared<const StepCostModel>(*decode_, Phase::prefill);
+  }
   num_layers_ = 0;
   for (const LayerTemplate& layer : decode_->step_template().layers) {
     num_layers_ += static_cast<double>(layer.count);

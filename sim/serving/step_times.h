@@ -51,7 +51,8 @@ struct StepShape {
 class StepTimes {
  public:
   /// `scenario` must be of kind serving and must outlive this.
-  StepTimes(const Scenario& scenario, const EngineRules& rules);
+  /// `like`: another one whose layout, formats and routing are the same; its step model is shared.
+  StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like = nullptr);
 
   /// All ranks alike, or one replica alone: `decoding` > 0 sequences take one step each.
   DecodeLine decode(double decoding, double context);
@@ -86,8 +87,8 @@ class StepTimes {
 
   const EngineRules rules_;
   Speculation speculation_;
-  std::unique_ptr<const StepCostModel> decode_;
-  std::unique_ptr<const StepCostModel> prompt_;
+  std::shared_ptr<const StepCostModel> decode_;
+  std::shared_ptr<const StepCostModel> prompt_;
   std::vector<Row> rows_;  ///< by batch, ascending
   std::unordered_map<std::uint64_t, StepTime> mixed_;
   double num_layers_ = 1;
