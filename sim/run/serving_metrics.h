@@ -18,6 +18,11 @@ bool check_serving_memory(SimulationResult& result, const ServingPlan& plan);
 /// The same figures in closed form: means.
 void add_steady_metrics(SimulationResult& result, const Scenario& scenario, const ServingPlan& plan,
                         const RequestStream& stream, const SteadyState& state);
+/// 80% bands from that of the steps, `log_half_width` (0: none is known). Solves the closed form
+/// again with all steps slower and faster.
+void add_serving_bands(SimulationResult& result, const Scenario& scenario, ServingPlan& plan,
+                       const RequestStream& stream, const SteadyState& middle,
+                       double log_half_width);
 /// The same question with one key of load or engine changed, in closed form.
 void add_serving_what_ifs(SimulationResult& result, const Scenario& scenario,
                           const ServingPlan& plan);

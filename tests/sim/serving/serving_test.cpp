@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "sim/report/report.h"
+#include "sim/run/serving_metrics.h"
 #include "sim/run/simulate.h"
 #include "tests/sim/serving/serving_fixtures.h"
 
@@ -280,6 +281,34 @@ TEST(Serving, WhatCanNeverBeServedIsExplained) {
   }));
   EXPECT_FALSE(memory.feasibility.ok);
   EXPECT_THAT(memory.feasibility.reasons[0], HasSubstr("out of memory"));
+}
+
+TEST(ServingBands, FollowTheStepsWhereTheyRuleAndTheArrivalsWhereThoseDo) {
+  const auto banded = [](const testing::Edit& edit) {
+    const Scenario scenario = dense(edit);
+    const RequestStream stream(scenario);
+    ServingPlan plan = serving_plan(scenario, stream);
+    const SteadyState state = steady_state(scenario, plan, stream);
+    SimulationResult result;
+    add_steady_metrics(result, scenario, plan, stream, state);
+    add_serving_bands(result, scenario, plan, stream, state, 0.1);
+    return result;
+  };
+  // Closed loop: every second is a step's, so times take the steps' e^0.1 and rates its inverse.
+  const SimulationResult closed =
+      banded([](ScenarioSpec& spec) { spec.workload.concurrency = 16; });
+  const Metric tpot = std::get<Distribution>(closed.find("tpot_s")->value).mean;
+  EXPECT_NEAR(*tpot.high / tpot.value, std::exp(0.1), 1e-3);
+  EXPECT_NEAR(*tpot.low / tpot.value, std::exp(-0.1), 1e-3);
+  const Metric& rate = closed.metric("output_tokens_per_s_per_gpu");
+  EXPECT_NEAR(*rate.low / rate.value, std::exp(-0.1), 1e-3);
+  // Open loop at low load: arrivals set the rate.
+  const SimulationResult open =
+      banded([](ScenarioSpec& spec) { spec.workload.requests_per_s = 1; });
+  const Metric& arrivals = open.metric("requests_per_s");
+  EXPECT_NEAR(*arrivals.high / *arrivals.low, 1, 0.001);
+  const Metric latency = std::get<Distribution>(open.find("latency_s")->value).mean;
+  EXPECT_GT(*latency.high / latency.value, 1.09);
 }
 
 TEST(Serving, TheSameSeedGivesTheSameBytes) {
