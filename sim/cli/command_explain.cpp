@@ -17,8 +17,8 @@ CommandBody define_explain(CLI::App& app, const CommandContext& context) {
   };
   auto arguments = std::make_shared<Arguments>();
   add_scenario_options(app, arguments->scenario);
-  app.get_option("scenario")->description(
-      "result of moesim run --format json, scenario file, id of a shipped one, or -");
+  app.get_option("scenario")
+      ->description("result of moesim run --format json, scenario file, id of a shipped one, or -");
   app.add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   return [arguments, &out = context.out, root = context.root] {

@@ -83,8 +83,8 @@ class CostModel {
 
   /// The parameters behind a pick: of the curve's law, or of the profile's physical form.
   std::vector<CostParameter> parameters(const CurvePick& pick, OpFamily family) const;
-  /// How the time of `op` changes when parameter `index` is `factor` times as large: new over old, a
-  /// curve's trees held where they are.
+  /// How the time of `op` changes when parameter `index` is `factor` times as large: new over old,
+  /// a curve's trees held where they are.
   double ratio(const Op& op, const CurvePick& pick, std::size_t index, double factor) const;
 
   /// Datasheet peak in `format`, the denominator of MFU.
@@ -94,7 +94,8 @@ class CostModel {
   template <bool kWithBand>
   CostEstimate evaluate(const Op& op, const CurvePick& pick) const;
   CostEstimate physical(const Op& op) const { return physical(op, families_, launch_gap_s_); }
-  CostEstimate physical(const Op& op, const std::array<FamilyCoefficients, kNumOpFamilies>& families,
+  CostEstimate physical(const Op& op,
+                        const std::array<FamilyCoefficients, kNumOpFamilies>& families,
                         double launch_gap_s) const;
   /// The set whose curve of that format and variant fits the shape best; null when there is none.
   const CurveSource* source_of(const Op& prototype, NumberFormat format, std::string_view variant,

@@ -31,9 +31,8 @@ void write_curve(std::ostream& out, const CostCurve& curve) {
   const auto parameters = law_parameters(curve.family);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::string name(parameters[i].name);
-    const std::string value = name.ends_with("_s")
-                                  ? quantity_text(Seconds(curve.parameters[i]))
-                                  : plain_number_text(curve.parameters[i], 4);
+    const std::string value = name.ends_with("_s") ? quantity_text(Seconds(curve.parameters[i]))
+                                                   : plain_number_text(curve.parameters[i], 4);
     out << "      " << padded(name, 20) << right(value, 12) << "  " << parameters[i].doc << "\n";
   }
 }

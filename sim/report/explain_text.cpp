@@ -47,8 +47,7 @@ void write_explanation(std::ostream& out, const Explanation& e) {
         << "\n";
   }
 
-  out << "\n"
-      << padded("10% more of", 76) << right("step", 11) << right("change", 9) << "\n";
+  out << "\n" << padded("10% more of", 76) << right("step", 11) << right("change", 9) << "\n";
   for (std::size_t i = 0; i < std::min(kListed, e.influences.size()); ++i) {
     const Influence& influence = e.influences[i];
     out << "  " << padded(name_of(influence), 74) << right(seconds_text(influence.change_s), 11)

@@ -58,8 +58,12 @@ void add_parameters(Explanation& out, const StepCostModel& model, const DevicePr
       const std::string where = name_of(one.pick, one.op);
       Influence& influence = known[{where, std::string(parameters[i].name)}];
       if (influence.where.empty()) {
-        influence = {where, std::string(parameters[i].name), std::string(parameters[i].doc),
-                     origin_of(one.pick, device, one.op), parameters[i].value, 0};
+        influence = {where,
+                     std::string(parameters[i].name),
+                     std::string(parameters[i].doc),
+                     origin_of(one.pick, device, one.op),
+                     parameters[i].value,
+                     0};
       }
       influence.change_s += change;
     }
@@ -121,9 +125,8 @@ void add_extrapolated(Explanation& out, const std::vector<ExposedOp>& ops) {
       continue;
     }
     const std::string what = choice_name(one.kind) + " by " + name_of(one.pick, one.op);
-    const auto known =
-        std::find_if(out.extrapolated.begin(), out.extrapolated.end(),
-                     [&](const Extrapolation& other) { return other.what == what; });
+    const auto known = std::find_if(out.extrapolated.begin(), out.extrapolated.end(),
+                                    [&](const Extrapolation& other) { return other.what == what; });
     if (known == out.extrapolated.end()) {
       out.extrapolated.push_back({what, one.exposed_s});
     } else {

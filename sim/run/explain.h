@@ -2,9 +2,9 @@
 // Why an answer is what it is: which parameters it hangs on, and what its band is made of.
 //
 // Everything here comes from the same exposed seconds as the band (cost/step_cost.h): a parameter p
-// that changes an op's time by the factor r(p) changes the step by exposed seconds * (r - 1), summed
-// over ops, with the trees of curves held where they are. What the scenario assumes (skew, context,
-// host time) is evaluated anew instead.
+// that changes an op's time by the factor r(p) changes the step by exposed seconds * (r - 1),
+// summed over ops, with the trees of curves held where they are. What the scenario assumes (skew,
+// context, host time) is evaluated anew instead.
 #pragma once
 
 #include <string>
@@ -47,7 +47,8 @@ struct Explanation {
   std::vector<Influence> influences;  ///< largest first
   std::vector<BandPart> band;         ///< largest first
   std::vector<Extrapolation> extrapolated;
-  std::vector<std::pair<std::string, double>> critical_path;  ///< op kind, exposed seconds, in order
+  std::vector<std::pair<std::string, double>>
+      critical_path;             ///< op kind, exposed seconds, in order
   double hidden_exchange_s = 0;  ///< dispatch and combine behind compute
 };
 
