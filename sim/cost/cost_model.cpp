@@ -220,6 +220,7 @@ const CurveSource* CostModel::source_of(const Op& prototype, NumberFormat format
   constexpr double kNotARank = 100;  // further than any shape
   const CurveSource* best = nullptr;
   double best_distance = 0;
+  double first_p90 = 0;
   for (const CurveSource& source : *sources_) {
     const CostCurve* candidate = source.set->find(family_of(prototype), format, variant);
     if (candidate == nullptr || !same_form(*candidate, prototype)) {
@@ -232,9 +233,12 @@ const CurveSource* CostModel::source_of(const Op& prototype, NumberFormat format
       continue;
     }
     const bool closer = distance < best_distance;
-    const bool surer = !stack_is_named_ && distance == best_distance && best != nullptr &&
-                       candidate->record.p90_ape < curve->record.p90_ape;
+    // Any stack may be meant: the most complete one, unless another errs half as much.
+    const bool surer = !stack_is_named_ && best != nullptr && distance == best_distance &&
+                       candidate->record.p90_ape < curve->record.p90_ape &&
+                       candidate->record.p90_ape < 0.5 * first_p90;
     if (best == nullptr || closer || surer) {
+      first_p90 = surer ? first_p90 : candidate->record.p90_ape;
       best = &source;
       best_distance = distance;
       curve = candidate;

@@ -357,7 +357,8 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("software", &ScenarioSpec::software,
                {.doc = "stack whose measured kernels run, trtllm-1.3.0rc20 for example, or a "
                        "framework for its newest version; none: the device profile's estimates "
-                       "only; absent: for each op the stack whose curve errs least"})
+                       "only; absent: the stack with most curves, for an op another that errs half "
+                       "as much"})
           .add("parallelism", &ScenarioSpec::parallelism,
                {.doc = "how the model is split over the GPUs"})
           .add("precision", &ScenarioSpec::precision, {.doc = "number formats"})
