@@ -259,6 +259,73 @@ void read_exchange(TextTable& table, bool is_low_latency, CommSamples& samples) 
   }
 }
 
+/// Printed tables of DeepEP on H800: latencies, or rates that count copies to distinct ranks
+/// ("NVLink recv bytes") or nodes, the own one included ("RDMA algo bytes"). Other libraries of the
+/// file move other bytes and are not read.
+void read_published(TextTable& table, CommSamples& samples) {
+  if (!table.has({"library", "kernel_class", "gpu", "ep_size", "nodes", "phase", "tokens_per_gpu",
+                  "hidden", "topk", "bw_GBps", "bw_kind", "latency_us"})) {
+    return;
+  }
+  constexpr double kTestSms = 24;  // DeepEP's own test of the normal kernels
+  for (std::size_t row = 0; row < table.size(); ++row) {
+    const std::string kind = table.word(row, "kernel_class");
+    if (table.word(row, "library") != "DeepEP V1" || !table.word(row, "gpu").starts_with("H800") ||
+        (kind != "low_latency" && kind != "normal")) {
+      continue;
+    }
+    ExchangeSample sample;
+    sample.system = "h800_sxm";
+    sample.is_low_latency = kind == "low_latency";
+    const bool is_dispatch = table.word(row, "phase") == "dispatch";
+    sample.direction = is_dispatch ? ExchangeDirection::dispatch : ExchangeDirection::combine;
+    sample.nodes = table.whole(row, "nodes", 1);
+    sample.tokens = table.number(row, "tokens_per_gpu", 1);
+    const std::int64_t ranks = table.whole(row, "ep_size", 1);
+    const std::int64_t top_k = table.whole(row, "topk", 1);
+    const std::int64_t experts = table.whole(row, "experts", 1, 256);  // as DeepEP's test
+    const std::int64_t groups = table.whole(row, "topk_groups", 0, 0);
+    sample.top_k = static_cast<double>(top_k);
+    sample.size.hidden = table.number(row, "hidden", 1);
+    sample.size.format = is_dispatch ? NumberFormat::fp8_block : NumberFormat::bf16;
+    sample.size.kernel_sms = kTestSms;
+    sample.size.is_one_node = sample.nodes == 1;
+    sample.size.domain_ranks = static_cast<double>(ranks) / static_cast<double>(sample.nodes);
+    sample.file = table.path();
+    sample.file_row = table.file_row(row);
+    const double latency = table.number(row, "latency_us", 0, 0);
+    const double rate = table.number(row, "bw_GBps", 0, 0);
+    if (table.take_bad()) {
+      continue;
+    }
+    ExchangeDemand& demand = sample.size.demand;
+    demand.ranks = ranks;
+    demand.tokens = sample.tokens;
+    demand.experts = static_cast<double>(std::max(experts, ranks));
+    const double nodes = static_cast<double>(sample.nodes);
+    demand.remote_selections = sample.tokens * sample.top_k * (nodes - 1.0) / nodes;
+    demand.local_selections = sample.tokens * sample.top_k / nodes;
+    if (!sample.is_low_latency) {
+      const UniformFanOut fan_out = uniform_fan_out(ranks, sample.nodes, experts, top_k, groups);
+      demand.rank_copies = sample.tokens * fan_out.ranks;
+      demand.node_copies = sample.tokens * fan_out.remote_nodes;
+    }
+    if (latency > 0) {
+      sample.seconds = 1e-6 * latency;
+    } else if (rate > 0) {
+      const bool is_nvlink = table.word(row, "bw_kind").starts_with("NVLink");
+      const double copies =
+          is_nvlink ? demand.rank_copies : demand.node_copies * nodes / (nodes - 1.0);
+      sample.seconds = copies *
+                       copy_bytes(sample.size.hidden, sample.size.format, Bytes(0)).value() /
+                       (1e9 * rate);
+    }
+    if (sample.seconds > 0) {
+      samples.exchanges.push_back(std::move(sample));
+    }
+  }
+}
+
 }  // namespace
 
 CommSamples read_comm_samples(const std::string& folder) {
@@ -277,6 +344,7 @@ CommSamples read_comm_samples(const std::string& folder) {
   read("custom_allreduce.csv", [&](TextTable& table) { read_custom(table, samples); });
   read("deepep_low_latency.csv", [&](TextTable& table) { read_exchange(table, true, samples); });
   read("deepep_normal.csv", [&](TextTable& table) { read_exchange(table, false, samples); });
+  read("ep_published.csv", [&](TextTable& table) { read_published(table, samples); });
   return samples;
 }
 

@@ -2,9 +2,10 @@
 // Measured communication, from the tables of a comm/ folder to samples that laws can be fitted to.
 //
 // Files (columns as in the shared data's README): nccl_collectives.csv, custom_allreduce.csv,
-// deepep_low_latency.csv, deepep_normal.csv. Expert exchanges get the bytes that their benchmark
-// moved: DeepEP's own tests draw uniform scores, with at most `topk_groups` nodes a token, so
-// copies to distinct ranks and nodes are expectations over that draw.
+// deepep_low_latency.csv, deepep_normal.csv, ep_published.csv (DeepEP on H800). Expert exchanges
+// get the bytes that their benchmark moved: DeepEP's own tests draw uniform scores, with at most
+// `topk_groups` nodes a token, so copies to distinct ranks and nodes are expectations over that
+// draw.
 #pragma once
 
 #include <string>

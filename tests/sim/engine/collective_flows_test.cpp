@@ -119,5 +119,42 @@ TEST(CollectiveFlows, FlowsAreNeverFasterThanTheBottleneck) {
   }
 }
 
+TEST(CollectiveFlows, TreesLoadNoPortWithMoreThanTwiceTheBuffer) {
+  // Eight ranks of a node. An inner rank sends half of the buffer up and to two children, and half
+  // as a leaf of the other tree: 2 S in all, against 2 * 7/8 S of a ring. Bytes: 2 * 7 edges, S
+  // each.
+  const auto plan = reference_plan();
+  const FlowStages trees = tree_all_reduce_stages(8, Bytes(1e9));
+  EXPECT_NEAR(bottleneck_time(*plan, trees).value(), 2e9 / kNvlink, 1e-12);
+  double bytes = 0;
+  for (std::uint32_t flow = 0; flow < trees[0].num_flows(); ++flow) {
+    EXPECT_NE(trees[0].source(flow), trees[0].destination(flow));
+    bytes += trees[0].bytes(flow);
+  }
+  EXPECT_NEAR(bytes, 14e9, 1.0);
+  EXPECT_GT(flow_time(*plan, tree_all_reduce_stages(5, Bytes(1e6))), 0.0);  // odd counts too
+  EXPECT_EQ(flow_time(*plan, tree_all_reduce_stages(1, Bytes(1e6))), 0.0);
+}
+
+TEST(CollectiveFlows, ASwitchThatAddsMovesTheBufferOnceAndAPart) {
+  // S (n + 1) / n through each port, both ways: 9/8 GB at 450 GB/s.
+  const auto plan = reference_plan();
+  EXPECT_NEAR(flow_time(*plan, in_switch_all_reduce_stages(8, Bytes(1e9))), 1.125e9 / kNvlink,
+              1e-9);
+}
+
+TEST(CollectiveFlows, SmallMessagesAreBoundByWhatACardSends) {
+  // 330 million messages a second of 64 bytes: 21 GB/s instead of 49.5.
+  const ClusterProfile profile = load_cluster_profile(std::string(MOESIM_SOURCE_DIR) +
+                                                      "/hardware_profiles/cluster_h100_ib400.json");
+  for (const auto& [message, rate] : {std::pair{64.0, 64 * 330e6}, std::pair{4096.0, 49.5e9}}) {
+    const Topology topology =
+        cluster_topology(profile, {.num_nodes = 2, .message = Bytes(message)});
+    const auto plan = topology.routes(RoutePolicy::shortest);
+    const double time = flow_time(*plan, {TransferSet::copies({{0, 8, Bytes(1e9)}})});
+    EXPECT_NEAR(1e9 / time / rate, 1.0, 1e-3) << message;
+  }
+}
+
 }  // namespace
 }  // namespace moesim
