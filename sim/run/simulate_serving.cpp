@@ -2,6 +2,8 @@
 // A serving scenario: the run over time, or its steady state, and what it says.
 #include "sim/run/simulate_serving.h"
 
+#include <algorithm>
+
 #include "sim/base/error.h"
 #include "sim/run/serving_metrics.h"
 
@@ -11,6 +13,25 @@ namespace {
 // Rates so far above what can be served in closed form are not simulated: the closed form is good
 // to about a twentieth, so anything nearer is left to the run.
 constexpr double kHopelessLoad = 1.1;
+
+/// Band of the run's steps: that of its decode and of its prompt steps by their share of the time.
+double steps_band(const ServingPlan& plan, const RequestStream& stream, const SteadyState& state) {
+  StepShape decode;
+  decode.decoding = std::max(1.0, state.decode_batch);
+  decode.context = state.context;
+  StepShape prompt = decode;
+  prompt.prompts = 1;
+  prompt.prompt_tokens = std::min(stream.mean_prompt(), plan.serving.rules->token_budget);
+  const double share = std::clamp(state.prompt_step_share, 0.0, 1.0);
+  double band = 0;
+  if (share < 1) {
+    band += (1 - share) * plan.serving.times->log_half_width(decode);
+  }
+  if (share > 0) {
+    band += share * plan.serving.times->log_half_width(prompt);
+  }
+  return band;
+}
 
 }  // namespace
 
@@ -29,6 +50,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   if (scenario.spec.fidelity == Fidelity::analytic) {
     check_serving_rate(result, scenario, state, 1.0);
     add_steady_metrics(result, scenario, plan, stream, state);
+    add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
     add_serving_findings(result, state);
     if (options.what_ifs) {
       add_serving_what_ifs(result, scenario, plan);
@@ -45,6 +67,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
     throw Stopped();
   }
   add_serving_metrics(result, scenario, plan, record);
+  add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
   check_backlog(result, scenario, state, record);
   add_serving_findings(result, state);
   add_fidelity_gap(result, stream, plan, state);

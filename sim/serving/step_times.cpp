@@ -337,7 +337,7 @@ StepTime StepTimes::mixed(const StepShape& shape) {
   return time;
 }
 
-StepCost StepTimes::cost(const StepShape& shape) const {
+StepBatch StepTimes::batch_for(const StepShape& shape) const {
   StepBatch batch;
   batch.decode_sequences = shape.decoding;
   batch.decode_new_tokens = 1 + speculation_.drafts;
@@ -347,8 +347,19 @@ StepCost StepTimes::cost(const StepShape& shape) const {
     batch.prefill_new_tokens = shape.prompt_tokens / shape.prompts;
     batch.prefill_cached_tokens = shape.cached_tokens;
   }
+  return batch;
+}
+
+StepCost StepTimes::cost(const StepShape& shape) const {
+  const StepBatch batch = batch_for(shape);
   const StepCostModel& model = shape.prompts > 0 ? *prompt_ : *decode_;
   return model.evaluate(batch, overlap_for(model, batch.tokens()));
+}
+
+double StepTimes::log_half_width(const StepShape& shape) const {
+  StepBand band;
+  (shape.prompts > 0 ? *prompt_ : *decode_).evaluate(batch_for(shape), band);
+  return band.log_half_width;
 }
 
 }  // namespace moesim

@@ -68,6 +68,8 @@ class StepTimes {
 
   /// What a step is made of, without host time of the engine.
   StepCost cost(const StepShape& shape) const;
+  /// 80% band of such a step: seconds * exp(+-this); 0 where none is known.
+  double log_half_width(const StepShape& shape) const;
   const StepCostModel& decode_model() const { return *decode_; }
   const StepCostModel& prompt_model() const { return *prompt_; }
   const Speculation& speculation() const { return speculation_; }
@@ -82,6 +84,7 @@ class StepTimes {
   const StepTime& decode_node(Row& row, std::size_t node);
   Row& row_for(double decoding);
   StepTime evaluate(const StepBatch& batch, bool captured);
+  StepBatch batch_for(const StepShape& shape) const;
   double draft_seconds(const StepCostModel& model, const StepBatch& batch) const;
   OverlapRule overlap_for(const StepCostModel& model, double tokens) const;
 
