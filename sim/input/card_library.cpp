@@ -22,7 +22,8 @@ constexpr std::size_t kMaxCardBytes = 64u << 20;
 bool is_card_file(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   std::error_code error;
-  return entry.is_regular_file(error) && name.ends_with(".json") && !name.ends_with(".schema.json") &&
+  return entry.is_regular_file(error) && name.ends_with(".json") &&
+         !name.ends_with(".schema.json") &&
          !name.ends_with(".plan.json");  // a request to the planner
 }
 
