@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "sim/cost/two_batch.h"
+
 namespace moesim {
 namespace {
 
@@ -59,6 +61,19 @@ struct Sensitivity {
   double dispatch = 1;
   double combine = 1;
 };
+
+/// The period is linear between its corners, so a small difference gives the exact derivative.
+Sensitivity two_batch_sensitivity(const HalfBatch& half) {
+  const double period = two_batch_period(half);
+  const double step = 1e-6 * period;
+  const auto of = [&](double HalfBatch::*part) {
+    HalfBatch longer = half;
+    longer.*part += step;
+    return step > 0 ? (two_batch_period(longer) - period) / (2.0 * step) : 0.0;
+  };
+  return {of(&HalfBatch::before), of(&HalfBatch::shared), of(&HalfBatch::experts),
+          of(&HalfBatch::dispatch), of(&HalfBatch::combine)};
+}
 
 }  // namespace
 
@@ -255,8 +270,11 @@ class StepCostModel::Evaluation {
       accumulate(total_, work, repeat);
       Sensitivity weight;
       if (experts.has_exchange) {
-        weight = add_exchange(experts, load, overlap, repeat,
-                              fixed.seconds + shared.seconds + work.seconds, shared.seconds);
+        HalfBatch half;
+        half.before = fixed.seconds;
+        half.experts = work.seconds;
+        half.shared = shared.seconds;
+        weight = add_exchange(experts, load, overlap, repeat, half);
       }
       fixed_times += repeat * weight.fixed;
       shared_times += repeat * weight.shared;
@@ -279,10 +297,11 @@ class StepCostModel::Evaluation {
     }
   }
 
-  /// Dispatch and combine of one part of one layer, `repeat` times; `compute` are the seconds that
-  /// may hide them.
+  /// Dispatch and combine of one part of one layer, `repeat` times; `half` has the compute that may
+  /// hide them.
   Sensitivity add_exchange(const TemplateExperts& experts, const LayerLoad& load,
-                           OverlapRule overlap, double repeat, double compute, double shared_s) {
+                           OverlapRule overlap, double repeat, HalfBatch half) {
+    const double compute = half.compute();
     const double hidden = model_.template_.hidden;
     const ExchangeCost dispatch =
         model_.collectives_.exchange(model_.kernel_, ExchangeDirection::dispatch, load.exchange,
@@ -292,7 +311,6 @@ class StepCostModel::Evaluation {
     const double out_s = dispatch.seconds.value();
     const double back_s = combine.seconds.value();
     const double exchange = out_s + back_s;
-    const double taxed = out_s * dispatch.sm_fraction + back_s * combine.sm_fraction;
     double exposed = exchange;  // seconds that nothing hides
     Sensitivity weight;
     const auto communication_decides = [&] { weight = {0, 0, 0, 1, 1}; };
@@ -300,18 +318,17 @@ class StepCostModel::Evaluation {
       case OverlapRule::serial:
         break;
       case OverlapRule::shared_expert:
-        exposed = exchange - std::min(out_s, shared_s);
-        (shared_s < out_s ? weight.shared : weight.dispatch) = 0;
+        exposed = exchange - std::min(out_s, half.shared);
+        (half.shared < out_s ? weight.shared : weight.dispatch) = 0;
         break;
       case OverlapRule::two_batch:
-        // While an exchange runs, compute advances at the share of SMs it leaves: the tax is paid
-        // once per exchanged second.
-        exposed = std::max(taxed, exchange - compute);
-        if (taxed < exchange - compute) {
-          communication_decides();
-        } else {
-          weight.dispatch = dispatch.sm_fraction;
-          weight.combine = combine.sm_fraction;
+        half.dispatch = out_s;
+        half.combine = back_s;
+        half.dispatch_sm_fraction = dispatch.sm_fraction;
+        half.combine_sm_fraction = combine.sm_fraction;
+        exposed = two_batch_period(half) / 2.0 - compute;
+        if (band_ != nullptr) {
+          weight = two_batch_sensitivity(half);
         }
         break;
       case OverlapRule::perfect:

@@ -6,8 +6,9 @@
 // combine, both of the rank that the others wait for:
 //     serial         K + M
 //     shared_expert  K - S + max(D, S) + C            S shared experts, D dispatch, C combine
-//     two_batch      max(2K' + f*2M', 2M')            K', M' of half the batch; f SMs taken by the
-//     exchange kernels perfect        max(K, M)
+//     two_batch      two_batch_period (cost/two_batch.h), at least max(2K' + f*2M', 2M') of half
+//                    batches K', M'; f SMs taken by the exchange kernels
+//     perfect        max(K, M)
 // Two half batches read every weight twice: 2K' > K. No graph is built. Ops of equal shape are
 // evaluated once a step, whatever their number of layers.
 //
