@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlopt.hpp>
 #include <numeric>
 #include <set>
@@ -17,7 +18,9 @@ constexpr double kBandCoverage = 0.80;
 // Half-width of ordinary rows over the median error: at a normal error's own scale this covers 67%,
 // and rows with smaller or larger scales more, so that all together reach the 80%.
 constexpr double kFloorOverMedian = 1.42;
-constexpr double kSteepestSlope = 2.5;
+constexpr double kSteepestSlope = 6;
+constexpr int kMostRounds = 10;           // of the law's descent
+constexpr double kSettledGain = 0.01;     // a further round that wins less than this is the end
 constexpr double kSmallestError = 0.002;  // below the source's repeatability errors are all alike
 
 struct LawObjective {
@@ -93,41 +96,39 @@ double quantile(std::vector<double> values, double q) {
   return *at;
 }
 
+/// Errors of left-out rows beside the error scale that was foreseen for them by trees which had not
+/// seen them.
 struct Band {
-  ResidualTrees trees;
-  std::vector<double> log_scales;  // of the rows it was fitted to
+  std::vector<double> log_scales;
   std::vector<double> errors;
   double median_error = 0;
   double centre = 0;
+
+  void finish() {
+    median_error = std::max(kSmallestError, quantile(errors, 0.5));
+    centre = quantile(log_scales, 0.5);
+  }
 };
 
-double log_scale_of(const Band& band, const Design& design, std::size_t row) {
-  return band.trees.evaluate(&design.features[row * design.num_features]);
+double log_scale_of(const ResidualTrees& trees, const Design& design, std::size_t row) {
+  return trees.evaluate(&design.features[row * design.num_features]);
 }
 
-/// `errors` [rows] |log(measured / predicted)| of left-out rows.
-Band fit_band(const Design& design, std::span<const double> errors,
-              std::span<const std::uint32_t> rows) {
+/// Trees of log |error|; `errors` [rows] |log(measured / predicted)| of left-out rows.
+ResidualTrees fit_band(const Design& design, std::span<const double> errors,
+                       std::span<const std::uint32_t> rows) {
   std::vector<double> target(errors.size());
   for (const std::uint32_t row : rows) {
     target[row] = portable_log(errors[row] + kSmallestError);
   }
   BoostingOptions options;
-  options.trees = std::clamp(static_cast<int>(rows.size() / 100), 8, 50);
+  options.trees = std::clamp(static_cast<int>(rows.size() / 60), 12, 36);
   options.depth = 5;
-  options.rate = 0.15;
+  options.rate = 0.25;
   options.leaf_prior = 20;
   options.thresholds = 32;
   options.largest_clip = 3;
-  Band band;
-  band.trees = fit_boosted_trees(design.features, design.num_features, target, rows, options);
-  for (const std::uint32_t row : rows) {
-    band.log_scales.push_back(log_scale_of(band, design, row));
-    band.errors.push_back(errors[row]);
-  }
-  band.median_error = std::max(kSmallestError, quantile(band.errors, 0.5));
-  band.centre = quantile(band.log_scales, 0.5);
-  return band;
+  return fit_boosted_trees(design.features, design.num_features, target, rows, options);
 }
 
 double coverage_of(const Band& band, const BandShape& shape) {
@@ -178,11 +179,12 @@ std::vector<int> folds_of(const CurveRows& rows, FoldKey key, int wanted, int& f
 
 CurveFitOptions default_fit_options(OpFamily family, std::size_t num_rows) {
   CurveFitOptions options;
-  options.boosting.trees = std::clamp(static_cast<int>(num_rows / 30), 15, 120);
+  options.boosting.trees = std::clamp(static_cast<int>(num_rows / 10), 15, 240);
+  options.boosting.rate = 0.3;
   if (family == OpFamily::grouped_gemm) {
     // Shapes of other models lie far apart: gentler trees, and rows far above the law are other
     // kernels (README, "Derived here"), not a trend.
-    options.boosting.rate = 0.1;
+    options.boosting.rate = 0.15;
     options.boosting.leaf_prior = 30;
     options.slow_cut = 0.6;
   }
@@ -191,7 +193,7 @@ CurveFitOptions default_fit_options(OpFamily family, std::size_t num_rows) {
 
 std::vector<double> fit_law(const CurveRows& rows, std::span<const std::uint32_t> indices,
                             const DevicePeaks& device, const CurveFitOptions& options,
-                            std::span<const double> start) {
+                            std::span<const double> start, bool* converged) {
   const auto parameters = law_parameters(rows.family);
   LawObjective objective{&rows, &device, {}, {}};
   const std::size_t stride =
@@ -218,11 +220,21 @@ std::vector<double> fit_law(const CurveRows& rows, std::span<const std::uint32_t
   optimiser.set_initial_step(start.empty() ? 0.4 : 0.1);
   optimiser.set_maxeval(start.empty() ? options.law_evaluations : options.law_evaluations / 3);
   optimiser.set_xtol_rel(1e-4);
-  double error = 0;
-  try {
-    optimiser.optimize(x, error);
-  } catch (const nlopt::roundoff_limited&) {
-    // x holds the best point found; no further digit can be won.
+  // A round that ends by its number of evaluations goes on while it still wins something.
+  double error = mean_log_error(static_cast<unsigned>(x.size()), x.data(), nullptr, &objective);
+  bool is_settled = false;
+  for (int round = 0; round < kMostRounds && !is_settled; ++round) {
+    const double before = error;
+    try {
+      is_settled = optimiser.optimize(x, error) != nlopt::MAXEVAL_REACHED;
+    } catch (const nlopt::roundoff_limited&) {
+      is_settled = true;  // x holds the best point found; no further digit can be won
+    }
+    is_settled = is_settled || (round > 0 && error > (1.0 - kSettledGain) * before);
+    optimiser.set_initial_step(0.1);
+  }
+  if (converged != nullptr) {
+    *converged = is_settled;
   }
   std::vector<double> values;
   for (const double value : x) {
@@ -275,51 +287,58 @@ CrossValidation cross_validate(const CurveRows& rows, const DevicePeaks& device,
       errors[i] = std::fabs(portable_log(rows.rows[i].seconds / out.seconds));
     }
   }
-  // Bands of a fold come from the errors of the other folds, so coverage is left-out too.
+  // A fold's band may know nothing of the fold: its trees come from the other folds, and the width
+  // that holds 80% of rows from pairs of folds, one to fit trees to, one to count rows in.
   const Design design = design_of(rows, device, common);
-  std::vector<Band> bands(static_cast<std::size_t>(result.folds));
+  const auto without = [&](int one, int two) {
+    std::vector<std::uint32_t> kept;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(kept), [&](std::uint32_t i) {
+      return fold[i] != one && fold[i] != two && result.rows[i].seconds > 0;
+    });
+    return kept;
+  };
+  std::map<std::pair<int, int>, ResidualTrees> pairs;
+  result.log_scales.assign(rows.rows.size(), 0.0);
   for (int left = 0; left < result.folds; ++left) {
-    std::vector<std::uint32_t> others;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(others),
-                 [&](std::uint32_t i) { return fold[i] != left && result.rows[i].seconds > 0; });
+    const std::vector<std::uint32_t> others = without(left, left);
     if (others.empty()) {
       continue;
     }
-    bands[static_cast<std::size_t>(left)] = fit_band(design, errors, others);
-  }
-  // Errors of other shapes are no promise for the next ones: the coverage asked of the known rows
-  // is raised until the left-out ones reach the wanted one.
-  double low = kBandCoverage;
-  double high = 0.995;
-  for (int step = 0; step < 8; ++step) {
-    result.asked_coverage = step == 0 ? low : 0.5 * (low + high);
-    double inside = 0;
-    double counted = 0;
-    for (int left = 0; left < result.folds; ++left) {
-      const Band& band = bands[static_cast<std::size_t>(left)];
-      if (band.errors.empty()) {
+    const ResidualTrees trees = fit_band(design, errors, others);
+    Band band;
+    for (int other = 0; other < result.folds; ++other) {
+      const std::pair<int, int> both(std::min(left, other), std::max(left, other));
+      if (other == left) {
         continue;
       }
-      const BandShape shape = shape_for(band, result.asked_coverage);
-      for (const std::uint32_t i : all) {
-        if (fold[i] == left && result.rows[i].seconds > 0) {
-          result.rows[i].band = shape.width(log_scale_of(band, design, i));
-          inside += errors[i] <= result.rows[i].band ? 1.0 : 0.0;
-          counted += 1;
+      if (!pairs.contains(both)) {
+        const std::vector<std::uint32_t> rest = without(left, other);
+        // Two folds only: nothing is left beside the pair, the fold's own trees must do.
+        pairs.emplace(both, rest.empty() ? trees : fit_band(design, errors, rest));
+      }
+      const ResidualTrees& known = pairs.at(both);
+      for (const std::uint32_t i : others) {
+        if (fold[i] == other) {
+          band.log_scales.push_back(log_scale_of(known, design, i));
+          band.errors.push_back(errors[i]);
         }
       }
     }
-    const bool enough = inside >= (kBandCoverage - 0.01) * counted;
-    if (step == 0 && enough) {
-      break;
+    band.finish();
+    const BandShape shape = shape_for(band, kBandCoverage);
+    for (const std::uint32_t i : all) {
+      if (fold[i] == left && result.rows[i].seconds > 0) {
+        result.log_scales[i] = log_scale_of(trees, design, i);
+        result.rows[i].band = shape.width(result.log_scales[i]);
+      }
     }
-    (enough ? high : low) = result.asked_coverage;
   }
   return result;
 }
 
 CostCurve fit_curve(const CurveRows& rows, const DevicePeaks& device,
-                    const CurveFitOptions& options, const CrossValidation& validation) {
+                    const CurveFitOptions& options, const CrossValidation& validation,
+                    bool* converged) {
   CostCurve curve;
   curve.family = rows.family;
   curve.format = rows.format;
@@ -327,7 +346,7 @@ CostCurve fit_curve(const CurveRows& rows, const DevicePeaks& device,
   curve.arithmetic = rows.arithmetic;
   std::vector<std::uint32_t> all(rows.rows.size());
   std::iota(all.begin(), all.end(), 0);
-  curve.parameters = fit_law(rows, all, device, options, {});
+  curve.parameters = fit_law(rows, all, device, options, {}, converged);
   const Design design = design_of(rows, device, curve.parameters);
   curve.residual = fit_boosted_trees(design.features, design.num_features, design.target,
                                      without_slow(design, all, options.slow_cut), options.boosting);
@@ -361,9 +380,14 @@ CostCurve fit_curve(const CurveRows& rows, const DevicePeaks& device,
   }
   curve.record.rows = static_cast<double>(rows.rows.size());
   if (!left_out.empty()) {
-    const Band band = fit_band(design, errors, left_out);
-    curve.band = band.trees;
-    curve.band_shape = shape_for(band, validation.asked_coverage);
+    Band band;
+    for (const std::uint32_t i : left_out) {
+      band.log_scales.push_back(validation.log_scales[i]);
+      band.errors.push_back(errors[i]);
+    }
+    band.finish();
+    curve.band = fit_band(design, errors, left_out);
+    curve.band_shape = shape_for(band, kBandCoverage);
     curve.record.law_median_ape = quantile(law_apes, 0.5);
     curve.record.median_ape = quantile(apes, 0.5);
     curve.record.p90_ape = quantile(apes, 0.9);

@@ -3,8 +3,10 @@
 //
 // The law's parameters minimise the mean |log(measured / law)| over a sample of rows (NLopt's
 // Sbplx, in log space, inside each parameter's range); the trees then take what is smooth in the
-// rest. Bands come from left-out rows only: cross-validated errors train trees of log |error|,
-// whose scale is set so that 80% of left-out rows lie inside (split-conformal).
+// rest. Bands come from left-out rows only: cross-validated errors train trees of log |error|; the
+// width of a fold's band is the one that held 80% of the rows of other folds whose scale was
+// foreseen by trees without them (cross-conformal, nested): the coverage reported for left-out rows
+// was not tuned on them.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +44,7 @@ enum class FoldKey { shape, model };
 struct CrossValidation {
   std::vector<LeftOut> rows;  ///< by row of the curve
   int folds = 0;
-  double asked_coverage = 0.8;  ///< of the known rows, so that 79% of the left-out ones are inside
+  std::vector<double> log_scales;  ///< by row: foreseen log |error|, by trees without its fold
 };
 
 /// Leaves out whole keys: four folds by shape, or by model one (a model of more than a twelfth of
@@ -52,11 +54,13 @@ CrossValidation cross_validate(const CurveRows& rows, const DevicePeaks& device,
 
 /// The curve of all rows, its band from `validation` (by shape).
 CostCurve fit_curve(const CurveRows& rows, const DevicePeaks& device,
-                    const CurveFitOptions& options, const CrossValidation& validation);
+                    const CurveFitOptions& options, const CrossValidation& validation,
+                    bool* converged = nullptr);
 
-/// Parameters of the law only, over `indices`; `start` empty: the law's own starts.
+/// Parameters of the law only, over `indices`; `start` empty: the law's own starts. `converged`:
+/// the descent ended by itself, not by its number of evaluations while still winning over 1%.
 std::vector<double> fit_law(const CurveRows& rows, std::span<const std::uint32_t> indices,
                             const DevicePeaks& device, const CurveFitOptions& options,
-                            std::span<const double> start);
+                            std::span<const double> start, bool* converged = nullptr);
 
 }  // namespace moesim

@@ -40,19 +40,43 @@ std::string percent(double fraction) {
          std::to_string(std::lround(1000.0 * fraction) % 10) + "%";
 }
 
-// All trees of one software stack's file: 2,400 of 64 leaves take about 270 kB.
-constexpr int kTreesOfASet = 2400;
+// All trees of one software stack's file: 1,900 of 64 leaves, with thresholds and bands, take about
+// 290 kB.
+constexpr double kTreesOfASet = 1900;
 // Below this even the five parameters of the simplest law follow single rows.
 constexpr std::size_t kFewestRows = 6;
 
+/// How much of a file's trees a curve deserves: kernels of many shapes leave more than the law,
+/// small tables hold little to learn.
+double tree_weight(const CurveRows& rows) {
+  if (rows.rows.size() < 2500) {
+    return 0.5;
+  }
+  switch (rows.family) {
+    case OpFamily::attention_decode:
+      return 2.2;
+    case OpFamily::gemm:
+      return 1.5;
+    case OpFamily::grouped_gemm:
+      return 1.4;
+    default:
+      return 0.9;
+  }
+}
+
 void fit_one(FittedCurve& fitted, const DevicePeaks& device, bool has_datasheet,
-             int curves_of_set) {
+             double share_of_set) {
   CurveFitOptions options = default_fit_options(fitted.rows.family, fitted.rows.rows.size());
-  options.boosting.trees = std::min(options.boosting.trees, kTreesOfASet / curves_of_set);
+  options.boosting.trees =
+      std::min(options.boosting.trees, static_cast<int>(kTreesOfASet * share_of_set));
   fitted.validation = cross_validate(fitted.rows, device, options, FoldKey::shape);
-  fitted.curve = fit_curve(fitted.rows, device, options, fitted.validation);
+  bool converged = false;
+  fitted.curve = fit_curve(fitted.rows, device, options, fitted.validation, &converged);
   fitted.roofline_median_ape = roofline_median_ape(fitted.rows, device);
-  if (fitted.validation.folds < 2) {
+  if (!converged) {
+    fitted.refused = "the fit did not converge: " + std::to_string(options.law_evaluations) +
+                     " evaluations a round, and the last round still won over 1%";
+  } else if (fitted.validation.folds < 2) {
     fitted.refused = "one shape only: nothing can be left out to judge the fit";
   } else if (fitted.rows.rows.size() < kFewestRows) {
     fitted.refused = std::to_string(fitted.rows.rows.size()) + " rows: at least " +
@@ -152,11 +176,12 @@ void fit_all(DeviceFit& fit, const DeviceFitOptions& options) {
   std::size_t done = 0;
   const auto work = [&] {
     for (std::size_t i = next++; i < fit.curves.size(); i = next++) {
-      const auto of_set =
-          std::count_if(fit.curves.begin(), fit.curves.end(), [&](const FittedCurve& other) {
-            return other.rows.software == fit.curves[i].rows.software;
-          });
-      fit_one(fit.curves[i], fit.peaks, fit.has_datasheet, static_cast<int>(of_set));
+      double of_set = 0;
+      for (const FittedCurve& other : fit.curves) {
+        of_set += other.rows.software == fit.curves[i].rows.software ? tree_weight(other.rows) : 0;
+      }
+      fit_one(fit.curves[i], fit.peaks, fit.has_datasheet,
+              tree_weight(fit.curves[i].rows) / of_set);
       const std::lock_guard lock(mutex);
       ++done;
       if (options.progress) {

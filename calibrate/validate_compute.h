@@ -51,7 +51,8 @@ struct ComputeValidation {
 std::vector<CurveSet> load_curve_sets(const std::string& root,
                                       const std::vector<std::string>& given = {});
 
-/// `folders`: sample files (.jsonl), or folders that hold SYSTEM/TABLE.FRAMEWORK-VERSION.csv[.gz] or compute/SYSTEM/... below them.
+/// `folders`: sample files (.jsonl), or folders that hold SYSTEM/TABLE.FRAMEWORK-VERSION.csv[.gz]
+/// or compute/SYSTEM/... below them.
 ComputeValidation validate_compute(const std::vector<std::string>& folders,
                                    const std::vector<CurveSet>& sets, bool keep_rows);
 

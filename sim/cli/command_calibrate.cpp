@@ -10,6 +10,7 @@
 
 #include "calibrate/device_fit.h"
 #include "calibrate/device_transfer.h"
+#include "calibrate/fit_report.h"
 #include "calibrate/profile_writer.h"
 #include "sim/base/error.h"
 #include "sim/cli/calibrate_cluster.h"
@@ -27,6 +28,7 @@ struct CalibrateArguments {
   std::string source = "not stated";
   int threads = 2;
   bool keep_good_rows = false;
+  std::string report;
   std::string transfer_from;
   bool same_chip = false;
 };
@@ -91,6 +93,8 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
       "--out", arguments->out,
       "folder for DEVICE.SOFTWARE.json, one file a software stack; or FILE.json: a device "
       "profile with what was measured, the curves beside it");
+  app.add_option("--report", arguments->report,
+                 "FILE.html: measured against predicted, residuals by shape, parameters");
   app.add_option("--source", arguments->source, "who measured: repository, commit, licence");
   app.add_option("--threads", arguments->threads, "worker threads")->check(CLI::Range(1, 64));
   app.add_flag("--keep-good-rows", arguments->keep_good_rows,
@@ -134,6 +138,10 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
       context.err << "left out: " << problem.text() << '\n';
     }
     print_fit(context.out, fit);
+    if (!arguments->report.empty()) {
+      write_text_file(arguments->report, fit_report_html(fit, arguments->device));
+      context.out << arguments->report << '\n';
+    }
     const bool is_profile = arguments->out.ends_with(".json");
     const std::filesystem::path folder = is_profile
                                              ? std::filesystem::path(arguments->out).parent_path()

@@ -118,7 +118,10 @@ CostCurve read_curve(const Json& json, const ReadContext& context) {
     const ReadContext inner = context.at("parameters");
     ObjectReader values(*parameters, inner);
     for (const LawParameter& parameter : law_parameters(curve.family)) {
-      curve.parameters.push_back(values.number(std::string(parameter.name).c_str(), 0.0, 1e9));
+      const std::string name(parameter.name);
+      const bool is_older = parameter.absent >= 0 && parameters->find(name) == nullptr;
+      curve.parameters.push_back(is_older ? parameter.absent
+                                          : values.number(name.c_str(), 0.0, 1e9));
     }
   }
   curve.residual = read_trees(reader, "residual", features);
@@ -198,7 +201,9 @@ double distance_outside(const std::vector<FeatureRange>& ranges, const FeatureVe
 }
 
 double BandShape::width(double log_scale) const {
-  return floor * portable_exp(slope * std::max(0.0, log_scale - centre));
+  // Beyond e^12 the caller's limit decides anyway.
+  return log_scale <= centre ? floor
+                             : floor * fast_exp(std::min(12.0, slope * (log_scale - centre)));
 }
 
 double CostCurve::band_width(const FeatureVector& features, bool& in_range) const {
@@ -213,7 +218,7 @@ CostEstimate CostCurve::estimate(const Op& op, const DevicePeaks& device) const 
   FeatureVector features;
   op_features(op, device, arithmetic, law, features);
   CostEstimate estimate;
-  estimate.seconds = Seconds(law * portable_exp(residual.evaluate(features.data())));
+  estimate.seconds = Seconds(law * fast_exp(residual.evaluate(features.data())));
   estimate.basis = basis;
   const double width = band_width(features, estimate.in_range);
   const double shared = std::min(shared_uncertainty, width);

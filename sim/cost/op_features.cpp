@@ -34,11 +34,11 @@ constexpr std::string_view kStreamNames[] = {"log_bytes", "log_kernels", "log_ro
 /// Share of its last wave that `tiles` fill.
 float fill(double tiles, double processors) {
   const double waves = tiles / processors;
-  return static_cast<float>(waves / std::ceil(waves));
+  return static_cast<float>(waves / ceil_of(waves));
 }
 
 double tiles_of(const GemmOp& op, double rows, double columns) {
-  return std::ceil(op.m / rows) * std::ceil(op.n / columns);
+  return ceil_of(op.m / rows) * ceil_of(op.n / columns);
 }
 
 /// log2 of the largest power of two (at most 256) that divides a whole number of rows.
@@ -66,7 +66,7 @@ void fill_features(const GemmOp& op, const DevicePeaks& device, double peak, dou
   x[10] = fill(tiles, device.multiprocessors);
   x[11] = fill(tiles_of(op, 128, 256), device.multiprocessors);
   x[12] = fill(tiles_of(op, 64, 128), device.multiprocessors);
-  x[13] = static_cast<float>(op.m / (std::ceil(op.m / 128.0) * 128.0));
+  x[13] = static_cast<float>(op.m / (ceil_of(op.m / 128.0) * 128.0));
   x[14] = alignment(op.m);
   x[15] = fast_log2(law);
 }
@@ -87,12 +87,11 @@ void fill_features(const MoeOp& op, const DevicePeaks& device, double peak, doub
   x[4] = static_cast<float>(std::min(64.0, op.load.hottest / mean));
   x[5] = static_cast<float>(rows / std::max(1.0, padded));
   x[6] = fast_log2(width);
-  x[7] = static_cast<float>(width / (std::ceil(width / 128.0) * 128.0));
+  x[7] = static_cast<float>(width / (ceil_of(width / 128.0) * 128.0));
   x[8] = fast_log2(op.hidden);
   x[9] = fast_log2(op.experts / op.expert_ways);
-  x[10] =
-      fast_log2(row_tiles * std::ceil((matrices - 1.0) * width / 128.0) / device.multiprocessors);
-  x[11] = fast_log2(row_tiles * std::ceil(op.hidden / 128.0) / device.multiprocessors);
+  x[10] = fast_log2(row_tiles * ceil_of((matrices - 1.0) * width / 128.0) / device.multiprocessors);
+  x[11] = fast_log2(row_tiles * ceil_of(op.hidden / 128.0) / device.multiprocessors);
   x[12] = fast_log2(law);
   x[13] = fast_log2(2.0 * matrices * rows * op.hidden * width / peak * device.bytes_per_s /
                     std::max(weights, 1.0));
@@ -105,7 +104,7 @@ void fill_features(const MoeOp& op, const DevicePeaks& device, double peak, doub
 void prefill_features(double sequences, double queries, double cached, double heads,
                       double kv_heads, double width, double window, const OpWork& work,
                       const DevicePeaks& device, double peak, double law, float* x) {
-  const double tiles = sequences * heads * std::ceil(queries / 128.0);
+  const double tiles = sequences * heads * ceil_of(queries / 128.0);
   x[0] = fast_log2(sequences);
   x[1] = fast_log2(queries);
   x[2] = fast_log2(heads);
@@ -114,7 +113,7 @@ void prefill_features(double sequences, double queries, double cached, double he
   x[5] = window > 0 ? fast_log2(window) : 30.0F;
   x[6] = fast_log2(tiles / device.multiprocessors);
   x[7] = fill(tiles, device.multiprocessors);
-  x[8] = static_cast<float>(queries / (std::ceil(queries / 128.0) * 128.0));
+  x[8] = static_cast<float>(queries / (ceil_of(queries / 128.0) * 128.0));
   x[9] = fast_log2(sequences * queries);
   x[10] = fast_log2(sequences * heads);
   x[11] = fast_log2(law);
@@ -157,7 +156,7 @@ void decode_features(double sequences, double context, double heads, double kv_h
   x[11] = fast_log2(std::max(flops, 1.0) / peak * device.bytes_per_s / bytes);
   x[12] = fast_log2(sequences * heads);
   x[13] =
-      fast_log2(std::max(context, 1.0) * std::max(1.0, std::ceil(blocks / device.multiprocessors)));
+      fast_log2(std::max(context, 1.0) * std::max(1.0, ceil_of(blocks / device.multiprocessors)));
 }
 
 void fill_features(const AttentionDecodeOp& op, const DevicePeaks& device, double peak, double law,
@@ -185,7 +184,7 @@ void fill_features(const BatchedGemmOp& op, const DevicePeaks& device, double pe
   x[2] = fast_log2(op.n / op.k);
   x[3] = fast_log2(op.m * op.batch);
   x[4] = fast_log2(work.flops.value() / peak * device.bytes_per_s / work.bytes.value());
-  x[5] = static_cast<float>(op.m / (std::ceil(op.m / 64.0) * 64.0));
+  x[5] = static_cast<float>(op.m / (ceil_of(op.m / 64.0) * 64.0));
   x[6] = fast_log2(law);
 }
 
@@ -245,6 +244,21 @@ float fast_log2(double x) {
   const double q = s * s;
   return static_cast<float>(exponent +
                             2.8853900817779268 * s * (1.0 + q * (1.0 / 3 + q * (0.2 + q / 7.0))));
+}
+
+double fast_exp(double x) {
+  const double steps = x * 1.4426950408889634;
+  const auto n = static_cast<std::int64_t>(steps + (steps < 0 ? -0.5 : 0.5));
+  const double r = x - static_cast<double>(n) * 0.6931471805599453;
+  // |r| <= 0.347: the first term left out is below 0.347^9 / 9! = 2e-10.
+  const double series =
+      1.0 +
+      r * (1.0 +
+           r * (1.0 / 2 +
+                r * (1.0 / 6 + r * (1.0 / 24 +
+                                    r * (1.0 / 120 + r * (1.0 / 720 + r * (1.0 / 5040 +
+                                                                           r * (1.0 / 40320))))))));
+  return series * std::bit_cast<double>(static_cast<std::uint64_t>(n + 1023) << 52);
 }
 
 }  // namespace moesim

@@ -37,7 +37,10 @@ constexpr LawParameter kGemm[] = {
     kOverlap,
     {"small_tile_loss", "slow-down of 64 x 64 tiles against 128 x 256", 0.3, 1e-3, 5},
     {"activation_passes", "extra passes over the activations (dynamic quantisation)", 1, 1e-3, 20},
-    kRamp};
+    kRamp,
+    {"split_s", "extra start of a product whose inner dimension is split over blocks", 2e-6, 1e-8,
+     1e-4, 0},
+    {"split_depth", "inner elements that a split keeps at least", 512, 32, 16384, 1e9}};
 
 constexpr LawParameter kMoe[] = {
     {"startup_s", "time of an empty op", 3e-5, 1e-6, 2e-4},
@@ -63,7 +66,9 @@ constexpr LawParameter kPrefill[] = {
     kPadding,
     kWaves,
     {"head_fixed_width", "head width at which half the arithmetic rate is reached", 16, 1e-2, 500},
-    {"tile_s", "fixed cost of one 128-row tile on its processor", 1e-7, 1e-10, 1e-5}};
+    {"tile_s", "fixed cost of one 128-row tile on its processor", 1e-7, 1e-10, 1e-5},
+    {"packing_share", "1: rows of a tile are tokens x heads of a key-value head, 0: tokens", 0.2,
+     1e-3, 1, 0}};
 
 constexpr LawParameter kDecode[] = {
     kStartup,
@@ -76,7 +81,16 @@ constexpr LawParameter kDecode[] = {
     {"block_s", "fixed cost of one block (sequence and key-value head) on its processor", 1e-7,
      1e-10, 1e-5},
     {"serial_s", "per cached token that one block walks through", 1e-9, 1e-13, 1e-6},
-    {"split_tokens", "cached tokens below which a sequence is not split", 512, 16, 16384}};
+    {"split_tokens", "cached tokens below which a sequence is not split", 512, 16, 16384},
+    {"alone_fraction", "of the peak, when each query head walks through its keys alone", 0.05, 1e-4,
+     3, 1e9},
+    {"alone_blocks", "1: such a head is a block of its own, 0: heads share their group's", 0.3,
+     1e-3, 1, 0}};
+
+/// Query heads of one key-value head that decode kernels still serve from one pass over the keys;
+/// alone (1) or above, some stacks let each query head read its keys for itself. Source: 4-10 x
+/// steps of the TensorRT-LLM tables between groups of 32 and 48 (aiconfigurator, commit 095f58a).
+constexpr double kLargestGroup = 32;
 
 constexpr LawParameter kBatched[] = {
     kStartup,
@@ -97,12 +111,12 @@ constexpr LawParameter kRouting[] = {
     {"token_s", "per token, whatever its experts", 1e-9, 1e-13, 1e-3},
     {"selection_s", "per token and selected expert", 1e-10, 1e-13, 1e-3}};
 
-double padded_to(double x, double tile) { return std::ceil(x / tile) * tile; }
+double padded_to(double x, double tile) { return ceil_of(x / tile) * tile; }
 
 /// Part-filled last wave: blocks over processors, rounded up by `share`; at least one wave's worth.
 double wave_factor(double blocks, double processors, double share) {
   const double waves = std::max(blocks / processors, 1e-3);
-  return 1.0 + share * (std::min(std::ceil(waves) / waves, 64.0) - 1.0);
+  return 1.0 + share * (std::min(ceil_of(waves) / waves, 64.0) - 1.0);
 }
 
 double overlapped(double tc, double tm, double loss) {
@@ -124,16 +138,28 @@ double law(const GemmOp& op, const DevicePeaks& device, double peak, Values p) {
   // loss: share of small_tile_loss, 1 at 64 x 64 and 0 at 128 x 256, by operand reuse.
   static constexpr Tile kTiles[] = {{64, 128, 0.6},  {128, 128, 0.3}, {128, 256, 0.0},
                                     {256, 128, 0.0}, {64, 64, 1.0},   {64, 256, 0.4}};
+  const double processors = device.multiprocessors;
+  const double depth_seconds = processors * 2.0 * op.k / (p[1] * peak);
+  const double reduce_seconds = op.m * op.n * 8.0 / device.bytes_per_s;
   double compute = 1e300;
   double blocks = 1;
   for (const Tile& tile : kTiles) {
-    const double tiles = std::ceil(op.m / tile.rows) * std::ceil(op.n / tile.columns);
-    const double waves = std::ceil(tiles / device.multiprocessors);
-    const double time = waves * device.multiprocessors * tile.rows * tile.columns * 2.0 * op.k *
-                        (1.0 + p[4] * tile.loss) / (p[1] * peak);
+    const double tiles = ceil_of(op.m / tile.rows) * ceil_of(op.n / tile.columns);
+    const double tile_seconds = tile.rows * tile.columns * (1.0 + p[4] * tile.loss) * depth_seconds;
+    const double time = ceil_of(tiles / processors) * tile_seconds;
     if (time < compute) {
       compute = time;
       blocks = tiles;
+    }
+    // Few tiles and a deep product: each tile's depth is shared by several blocks, whose partial
+    // sums are written, read and added.
+    const double splits = floor_of(std::min(processors / tiles, op.k / p[8]));
+    if (splits >= 2.0) {
+      const double split_time = tile_seconds / splits + p[7] + splits * reduce_seconds;
+      if (split_time < compute) {
+        compute = split_time;
+        blocks = tiles * splits;
+      }
     }
   }
   const double activation = bytes_per_element(compute_format(op.weights));
@@ -182,55 +208,64 @@ double law(const MoeOp& op, const DevicePeaks& device, double peak, Values p) {
 
 /// Attention over prompts: `pair_flops` and `row_bytes` are what one query-key pair and one token
 /// of one head cost.
-double prefill_law(double sequences, double queries, double cached, double heads, double window,
-                   double head_width, double flops_per_pair, double bytes,
+double prefill_law(double sequences, double queries, double cached, double heads, double group,
+                   double window, double head_width, double flops_per_pair, double bytes,
                    const DevicePeaks& device, double peak, Values p) {
-  const double padded_queries = queries + p[4] * (padded_to(queries, 128.0) - queries);
+  const double alone_tiles = ceil_of(queries / 128.0);
+  const double tiles_per_head =
+      alone_tiles + p[8] * (ceil_of(queries * group / 128.0) / group - alone_tiles);
+  const double padded_queries = queries + p[4] * (128.0 * tiles_per_head - queries);
   const double keys = window > 0 ? window + p[4] * 128.0 : 0.0;
   const double pairs = causal_pairs(padded_queries, cached, keys);
-  const double tiles = sequences * heads * std::ceil(queries / 128.0);
+  const double tiles = sequences * heads * tiles_per_head;
   const double waves = wave_factor(tiles, device.multiprocessors, p[5]);
   const double rate = p[1] * peak * head_width / (head_width + p[6]);
   const double compute = sequences * heads * pairs * flops_per_pair * waves / rate +
-                         p[7] * std::ceil(tiles / device.multiprocessors);
+                         p[7] * ceil_of(tiles / device.multiprocessors);
   return p[0] + overlapped(compute, bytes / (p[2] * device.bytes_per_s), p[3]);
 }
 
 double law(const AttentionPrefillOp& op, const DevicePeaks& device, double peak, Values p) {
   const double bytes = work_of(Op(op)).bytes.value();
-  return prefill_law(op.sequences, op.new_tokens, op.cached_tokens, op.heads, op.window,
-                     op.head_dim, 4.0 * op.head_dim, bytes, device, peak, p);
+  return prefill_law(op.sequences, op.new_tokens, op.cached_tokens, op.heads,
+                     op.heads / op.kv_heads, op.window, op.head_dim, 4.0 * op.head_dim, bytes,
+                     device, peak, p);
 }
 
 double law(const MlaPrefillOp& op, const DevicePeaks& device, double peak, Values p) {
   const double width =
       op.absorbed ? 2.0 * op.latent_dim + op.rope_dim : op.nope_dim + op.rope_dim + op.value_dim;
   const double bytes = work_of(Op(op)).bytes.value();
-  return prefill_law(op.sequences, op.new_tokens, op.cached_tokens, op.heads, 0.0, width,
+  return prefill_law(op.sequences, op.new_tokens, op.cached_tokens, op.heads, 1.0, 0.0, width,
                      2.0 * width, bytes, device, peak, p);
 }
 
-/// Attention of single tokens: `groups` blocks a sequence, `group_heads` query heads each.
-double decode_law(double sequences, double groups, double group_heads, double context,
+/// Attention of single tokens: `groups` blocks a sequence, `group_heads` query heads each; `alone`
+/// heads walk through their keys one by one (0: all share).
+double decode_law(double sequences, double groups, double group_heads, double alone, double context,
                   double key_bytes, double other_bytes, double flops_per_pair,
                   const DevicePeaks& device, double peak, Values p) {
-  const double blocks = sequences * groups;
-  const double splits =
-      std::max(1.0, std::min(context / p[9], std::ceil(2.0 * device.multiprocessors / blocks)));
+  const double processors = device.multiprocessors;
+  const double blocks = sequences * (groups + p[11] * std::max(0.0, alone - groups));
+  const double splits = std::max(1.0, std::min(context / p[9], ceil_of(2.0 * processors / blocks)));
   const double units = blocks * splits;
-  const double rounds = std::ceil(units / device.multiprocessors);
-  const double cache = blocks * context * key_bytes;
+  const double rounds = ceil_of(units / processors);
+  const double cache = sequences * groups * context * key_bytes;
+  const double grouped =
+      sequences * groups * context * padded_to(group_heads, 8.0) * flops_per_pair / (p[1] * peak);
   const double compute =
-      blocks * context * padded_to(group_heads, 8.0) * flops_per_pair / (p[1] * peak);
+      std::max(grouped, sequences * alone * context * flops_per_pair / (p[10] * peak));
   const double memory = (cache + other_bytes) / (p[2] * device.bytes_per_s) *
-                        (1.0 + p[4] * device.multiprocessors / (units + device.multiprocessors)) *
+                        (1.0 + p[4] * processors / (units + processors)) *
                         l2_miss(cache, device.l2_bytes, p[5], p[6]);
   return p[0] + overlapped(compute, memory, p[3]) + p[7] * rounds + p[8] * context / splits;
 }
 
 double law(const AttentionDecodeOp& op, const DevicePeaks& device, double peak, Values p) {
   const double queries = op.sequences * op.new_tokens;
-  return decode_law(op.sequences, op.kv_heads, op.new_tokens * op.heads / op.kv_heads, op.context,
+  const double group = op.heads / op.kv_heads;
+  const double alone = group > 1.0 && group <= kLargestGroup ? 0.0 : op.heads * op.new_tokens;
+  return decode_law(op.sequences, op.kv_heads, op.new_tokens * group, alone, op.context,
                     2.0 * op.head_dim * bytes_per_element(op.kv_cache),
                     queries * op.heads * op.head_dim * 4.0, 4.0 * op.head_dim, device, peak, p);
 }
@@ -238,16 +273,15 @@ double law(const AttentionDecodeOp& op, const DevicePeaks& device, double peak, 
 double law(const MlaDecodeOp& op, const DevicePeaks& device, double peak, Values p) {
   const double row = op.latent_dim + op.rope_dim;
   const double queries = op.sequences * op.new_tokens;
-  return decode_law(
-      op.sequences, std::ceil(op.heads * op.new_tokens / 64.0),
-      std::min(64.0, op.heads * op.new_tokens), op.context,
-      row * bytes_per_element(op.kv_cache) / std::ceil(op.heads * op.new_tokens / 64.0),
-      queries * op.heads * (row + op.latent_dim) * 2.0, 2.0 * (row + op.latent_dim), device, peak,
-      p);
+  const double groups = ceil_of(op.heads * op.new_tokens / 64.0);
+  return decode_law(op.sequences, groups, std::min(64.0, op.heads * op.new_tokens), 0.0, op.context,
+                    row * bytes_per_element(op.kv_cache) / groups,
+                    queries * op.heads * (row + op.latent_dim) * 2.0, 2.0 * (row + op.latent_dim),
+                    device, peak, p);
 }
 
 double law(const BatchedGemmOp& op, const DevicePeaks& device, double peak, Values p) {
-  const double tiles = op.batch * std::ceil(op.m / 64.0) * std::ceil(op.n / 128.0);
+  const double tiles = op.batch * ceil_of(op.m / 64.0) * ceil_of(op.n / 128.0);
   const double compute = 2.0 * op.batch * padded_to(op.m, 16.0) * op.n * op.k / (p[1] * peak);
   const double activation = bytes_per_element(compute_format(op.weights));
   const double bytes = op.batch * (op.n * op.k * bytes_per_element(op.weights) +

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -38,9 +39,20 @@ struct LawParameter {
   double start;
   double low;
   double high;
+  /// Value that switches the parameter's term off: what a file of an older version, which has no
+  /// such key, means. Below 0: the key must be there.
+  double absent = -1;
 };
 
 inline constexpr std::size_t kMaxLawParameters = 14;
+
+// Of positive numbers below 2^63; several times faster than the library's where the compiler may
+// not assume a rounding instruction.
+inline double floor_of(double x) { return static_cast<double>(static_cast<std::int64_t>(x)); }
+inline double ceil_of(double x) {
+  const double whole = floor_of(x);
+  return whole < x ? whole + 1.0 : whole;
+}
 
 /// Names, starts and ranges, in the order of `law_seconds`' values.
 std::span<const LawParameter> law_parameters(OpFamily family);

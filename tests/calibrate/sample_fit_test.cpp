@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "calibrate/device_fit.h"
+#include "calibrate/fit_report.h"
 #include "calibrate/profile_writer.h"
 #include "calibrate/sample_rows.h"
 #include "calibrate/validate_compute.h"
@@ -164,6 +165,30 @@ TEST(SampleFit, TooFewRowsAreRefusedWithTheirNumber) {
   samples.erase(samples.begin() + 4, samples.begin() + 11);  // 4 of 11 copies stay
   const DeviceFit fit = fit_device({written(samples, "few.jsonl")}, "mine", nullptr, {});
   EXPECT_THAT(fit.curves[0].refused, testing::HasSubstr("4 rows: at least 6"));
+}
+
+TEST(SampleFit, TheReportDrawsEveryCurveAndStandsAlone) {
+  const std::string path = written(simple_device(), "report.jsonl");
+  const DeviceFit fit = fit_device({path}, "mine<&>", nullptr, {});
+  const std::string html = fit_report_html(fit, "mine<&>");
+  EXPECT_THAT(html, testing::StartsWith("<!doctype html>"));
+  EXPECT_THAT(html, testing::HasSubstr("Calibration of mine&lt;&amp;&gt;"));
+  EXPECT_THAT(html, testing::Not(testing::HasSubstr("mine<&>")));
+  for (const char* outside : {"http:", "https:", "<script", "<link", "src="}) {
+    EXPECT_THAT(html, testing::Not(testing::HasSubstr(outside)));
+  }
+  // Three drawings a curve, one circle a left-out row and drawing: 11 copies and 36 products.
+  const auto count = [&](std::string_view word) {
+    std::size_t found = 0;
+    for (std::size_t at = html.find(word); at != std::string::npos; at = html.find(word, at + 1)) {
+      ++found;
+    }
+    return found;
+  };
+  EXPECT_EQ(count("<svg"), 2u * 3u);
+  EXPECT_EQ(count("<circle"), 3u * (11u + 36u));
+  EXPECT_EQ(count("<svg"), count("</svg>"));
+  EXPECT_EQ(html.find("nan"), std::string::npos);
 }
 
 TEST(SampleFit, TablesNeedAProfile) {

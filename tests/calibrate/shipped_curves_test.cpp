@@ -67,7 +67,7 @@ TEST(ShippedCurves, TransfersNameTheirBaseAndKeepToTheirDevicesDatasheet) {
 }
 
 TEST(ShippedCurves, LeftOutErrorsOfTheBigTablesStayBelowTheRecordedOnes) {
-  // Median and P90 error of rows whose shape was left out, as fitted on 2026-11-23, rounded up.
+  // Median and P90 error of rows whose shape was left out, as last fitted, rounded up.
   struct Bound {
     const char* software;
     OpFamily family;
@@ -76,14 +76,15 @@ TEST(ShippedCurves, LeftOutErrorsOfTheBigTablesStayBelowTheRecordedOnes) {
     double p90;
   };
   const Bound bounds[] = {
-      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::bf16, 0.028, 0.098},
-      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::fp8, 0.015, 0.052},
-      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::fp8_block, 0.023, 0.074},
-      {"trtllm-1.3.0rc20", OpFamily::attention_prefill, NumberFormat::bf16, 0.016, 0.043},
-      {"trtllm-1.3.0rc20", OpFamily::attention_decode, NumberFormat::bf16, 0.046, 0.208},
-      {"trtllm-1.3.0rc20", OpFamily::grouped_gemm, NumberFormat::fp8_block, 0.032, 0.111},
-      {"vllm-0.24.0", OpFamily::gemm, NumberFormat::bf16, 0.033, 0.107},
-      {"vllm-0.24.0", OpFamily::grouped_gemm, NumberFormat::bf16, 0.042, 0.174},
+      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::bf16, 0.023, 0.078},
+      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::fp8, 0.014, 0.042},
+      {"trtllm-1.3.0rc20", OpFamily::gemm, NumberFormat::fp8_block, 0.021, 0.065},
+      {"trtllm-1.3.0rc20", OpFamily::attention_prefill, NumberFormat::bf16, 0.018, 0.051},
+      {"trtllm-1.3.0rc20", OpFamily::attention_decode, NumberFormat::bf16, 0.029, 0.151},
+      {"trtllm-1.3.0rc20", OpFamily::grouped_gemm, NumberFormat::fp8_block, 0.029, 0.100},
+      {"vllm-0.24.0", OpFamily::gemm, NumberFormat::bf16, 0.027, 0.092},
+      {"vllm-0.24.0", OpFamily::attention_decode, NumberFormat::bf16, 0.018, 0.066},
+      {"vllm-0.24.0", OpFamily::grouped_gemm, NumberFormat::bf16, 0.039, 0.157},
   };
   const std::vector<CurveSet> sets = load_curve_sets(MOESIM_SOURCE_DIR);
   for (const Bound& bound : bounds) {

@@ -89,6 +89,29 @@ TEST(CostCurve, AFileHoldsTheSameCurves) {
             set.curves()[0].estimate(op, set.peaks).seconds);
 }
 
+TEST(CostCurve, AFileOfAnOlderVersionMeansTheLawWithoutTheNewTerms) {
+  CurveSet set = small_set();
+  CostCurve gemm;
+  gemm.family = OpFamily::gemm;
+  for (const LawParameter& parameter : law_parameters(OpFamily::gemm)) {
+    gemm.parameters.push_back(parameter.start);
+  }
+  gemm.ranges.assign(16, {0.0F, 40.0F});
+  set.add(gemm);
+  Json json = set.to_json();
+  Json& parameters = *json.find("curves")->items()[1].find("parameters");
+  std::erase_if(parameters.members(), [](const Json::Member& member) {
+    return member.first == "split_s" || member.first == "split_depth";
+  });
+  const CurveSet read = CurveSet::from_json(json, "x.json");
+  // 32 x 32 x 65536: one tile, so its whole depth runs on one of 100 processors when it may not be
+  // split, and on many when it may.
+  const Op op = GemmOp{32, 32, 65536};
+  const double whole = read.find(op)->estimate(op, read.peaks).seconds.value();
+  const double split = set.find(op)->estimate(op, set.peaks).seconds.value();
+  EXPECT_GT(whole, 5.0 * split);
+}
+
 TEST(CostCurve, EveryProblemOfAFileIsNamed) {
   Json json = small_set().to_json();
   json.set("extra", 1);
@@ -112,6 +135,13 @@ TEST(OpFeatures, FastLog2IsNearTheLibrarys) {
   }
   EXPECT_EQ(fast_log2(1.0), 0.0F);
   EXPECT_EQ(fast_log2(1024.0), 10.0F);
+}
+
+TEST(OpFeatures, FastExpIsNearTheLibrarys) {
+  for (double x = -20; x <= 20; x += 0.0137) {
+    EXPECT_NEAR(fast_exp(x) / std::exp(x), 1.0, 1e-9) << x;
+  }
+  EXPECT_EQ(fast_exp(0.0), 1.0);
 }
 
 /// Every op family with plausible shapes.
