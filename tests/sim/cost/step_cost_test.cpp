@@ -69,8 +69,8 @@ TEST(CostModel, AnOpTakesTheTimeOfItsCurve) {
   ASSERT_NE(pick.curve, nullptr);
   const CostEstimate direct = pick.curve->estimate(op, pick.source->set->peaks);
   const CostEstimate cost = model.estimate(op);
-  EXPECT_EQ(cost.seconds.value(), direct.seconds.value());
-  EXPECT_EQ(cost.own_uncertainty, direct.own_uncertainty);
+  EXPECT_DOUBLE_EQ(cost.seconds.value(), direct.seconds.value());
+  EXPECT_DOUBLE_EQ(cost.own_uncertainty, direct.own_uncertainty);
   EXPECT_EQ(cost.basis, Basis::fitted);
   EXPECT_TRUE(cost.in_range);
   EXPECT_EQ(model.point(op, pick).seconds.value(), cost.seconds.value());
