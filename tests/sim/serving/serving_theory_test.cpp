@@ -118,7 +118,7 @@ class ShippedServing : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ShippedServing, ClosedFormAndRunAgree) {
   // Shipped scenarios have no contention between flows, jitter or faults. TTFT of a prefill pool at
-  // 70% load is a bulk queue with balanced arrivals, which the closed form only bounds: 15%.
+  // 75% load is a bulk queue with balanced arrivals, of which the closed form is a lower bound: 30%.
   const auto mean_of = [](const SimulationResult& result, const std::string& name) {
     const NamedMetric* named = result.find(name);
     return std::holds_alternative<Metric>(named->value)
@@ -134,7 +134,7 @@ TEST_P(ShippedServing, ClosedFormAndRunAgree) {
        {std::pair<const char*, double>{"output_tokens_per_s_per_gpu", 0.05},
         {"tpot_s", 0.05},
         {"latency_s", 0.05},
-        {"ttft_s", 0.15}}) {
+        {"ttft_s", 0.30}}) {
     EXPECT_NEAR(mean_of(closed, name) / mean_of(event, name), 1, tolerance) << name;
   }
 }
