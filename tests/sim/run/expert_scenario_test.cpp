@@ -83,8 +83,8 @@ TEST(ExpertScenario, RedundantExpertsRelieveTheBusiestGpuAndCostMemory) {
   EXPECT_LE(step_seconds(best), step_seconds(eplb) * (1 + 1e-9));
   EXPECT_LT(step_seconds(best), step_seconds(plain));
   const auto experts = [](const Scenario& scenario) {
-    for (const auto& [kind, metric] :
-         std::get<MetricGroup>(simulate(scenario, quiet()).find("memory_bytes")->value)) {
+    const SimulationResult result = simulate(scenario, quiet());
+    for (const auto& [kind, metric] : std::get<MetricGroup>(result.find("memory_bytes")->value)) {
       if (kind == "routed_experts") {
         return metric.value;
       }
