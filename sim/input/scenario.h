@@ -152,7 +152,7 @@ struct ScenarioSpec {
   std::string cluster;
   std::int64_t nodes = 1;
   std::optional<std::int64_t>
-      gpus_per_node;  ///< GPUs of each node that take part; absent: all of them
+      gpus_per_node;     ///< GPUs of each node that take part; absent: all of them
   std::string software;  ///< stack whose measured kernels run: "trtllm-1.3.0rc20", "vllm", "none"
   ParallelismSpec parallelism;
   PrecisionSpec precision;
@@ -205,8 +205,8 @@ struct Scenario {
   std::vector<std::pair<std::string, std::string>> card_hashes;  ///< card id, hash of its text
 };
 
-/// Reads the file's keys, or those of the scenario inside a result, without resolving them. Throws InputError with every problem; when there
-/// is one and `cards` are given, names of cards that do not exist are reported with it.
+/// Reads the keys of a scenario, or of the one inside a result, unresolved. Throws InputError with
+/// every problem; if there is one and `cards` are given, with names of cards that do not exist too.
 ScenarioSpec load_scenario_spec(const std::string& path, const CardLibrary* cards = nullptr);
 /// Loads the cards and checks everything that involves more than one key. Throws InputError with
 /// every problem.

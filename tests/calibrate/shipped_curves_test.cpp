@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "sim/cost/device_peaks.h"
 #include "calibrate/validate_compute.h"
 #include "sim/cost/curve_transfer.h"
+#include "sim/cost/device_peaks.h"
 #include "sim/input/card_library.h"
 
 namespace moesim {

@@ -97,8 +97,7 @@ TEST(IncludeRule, FoldersOfSimIncludeOnlyFoldersOnTheirLeft) {
 TEST(IncludeRule, OtherFoldersUseOnlyTheirDoors) {
   const std::map<std::string, std::set<std::string>> doors = {
       {"kernels", {"kernels", "sim/base"}},
-      {"calibrate",
-       {"calibrate", "kernels", "sim/base", "sim/input", "sim/cluster", "sim/cost"}},
+      {"calibrate", {"calibrate", "kernels", "sim/base", "sim/input", "sim/cluster", "sim/cost"}},
       {"gui", {"gui", "sim/base", "sim/input", "sim/run", "sim/study", "sim/report"}},
   };
   for (const Include& include : all_includes()) {

@@ -118,7 +118,8 @@ class ShippedServing : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ShippedServing, ClosedFormAndRunAgree) {
   // Shipped scenarios have no contention between flows, jitter or faults. TTFT of a prefill pool at
-  // 75% load is a bulk queue with balanced arrivals, of which the closed form is a lower bound: 30%.
+  // 75% load is a bulk queue with balanced arrivals, of which the closed form is a lower bound:
+  // 30%.
   const auto mean_of = [](const SimulationResult& result, const std::string& name) {
     const NamedMetric* named = result.find(name);
     return std::holds_alternative<Metric>(named->value)
