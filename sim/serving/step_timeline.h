@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Step times over a long run in which routing drifts and experts are placed anew.
+// Step times over a long run, epoch by epoch.
 //
-// Time is cut into epochs of /placement/rebalance/window_s when the routing is a mixture of domains
-// whose shares change (/routing/phases, bursts). Each epoch has the loads of its beginning under
-// the placement then in force, and begins with the time that moving weights costs. Without a
-// mixture there is one epoch for ever.
+// An epoch has loads and a placement of its own and may begin with the time that moving weights
+// costs. Today a run has one epoch for ever: drift of the routing (/routing/phases, bursts) and
+// re-balancing while serving are not simulated yet, only within `kind: step`. What reads step
+// times asks by epoch already, so that these need a change here alone.
 #pragma once
 
 #include <cstdint>
