@@ -26,7 +26,7 @@ DevicePeaks round_device() {
   return device;
 }
 
-constexpr double kTrue[] = {6e-6, 0.6, 0.75, 0.2, 0.4, 1.0, 0.3};
+constexpr double kTrue[] = {6e-6, 0.6, 0.75, 0.2, 0.4, 1.0, 0.3, 2e-6, 512};
 
 /// GEMM rows that follow the law with known parameters, times a smooth residual and 2% noise.
 CurveRows synthetic_gemm(double residual_size) {
