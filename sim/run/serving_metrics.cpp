@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "sim/base/quantity_text.h"
+#include "sim/run/step_metrics.h"
 
 namespace moesim {
 namespace {
@@ -191,25 +192,6 @@ void add_serving_money(SimulationResult& result, const Scenario& scenario, const
   }
 }
 
-void add_step_breakdown(SimulationResult& result, const StepCost& cost) {
-  for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
-    const double seconds = cost.by_kind[static_cast<std::size_t>(kind.value)];
-    if (seconds > 0) {
-      result.breakdown.push_back({std::string(kind.name), std::string(kind.doc), seconds});
-    }
-  }
-  double total = 0;
-  for (const double seconds : cost.by_basis) {
-    total += seconds;
-  }
-  for (const Choice<Basis>& choice : choices_of(Basis{})) {
-    const double share = cost.by_basis[static_cast<std::size_t>(choice.value)] / total;
-    if (share > 0) {
-      result.basis_share.emplace_back(choice.name, share);
-    }
-  }
-}
-
 Basis weakest_basis(const std::array<double, 4>& by_basis) {
   double total = 0;
   for (const double share : by_basis) {
@@ -258,7 +240,7 @@ void add_serving_metrics(SimulationResult& result, const Scenario& scenario,
   const double replicas = static_cast<double>(plan.serving.replicas_per_instance);
   const StepShape typical = typical_step(record.serving, replicas);
   const StepCost cost = plan.serving.times->cost(typical);
-  add_step_breakdown(result, cost);
+  add_breakdown(result, cost.by_kind, cost.by_basis);
   const Basis basis = weakest_basis(cost.by_basis);
   MetricWriter writer(result, basis);
 

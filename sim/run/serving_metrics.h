@@ -40,7 +40,6 @@ void check_backlog(SimulationResult& result, const Scenario& scenario, const Ste
                    const ServingRecord& record);
 
 // Parts that both fidelities write.
-void add_step_breakdown(SimulationResult& result, const StepCost& cost);
 void add_serving_memory(SimulationResult& result, const ServingPlan& plan, Basis basis);
 /// Price and energy of `output_tokens` that took the whole system `seconds`.
 void add_serving_money(SimulationResult& result, const Scenario& scenario, const ServingPlan& plan,

@@ -5,6 +5,7 @@
 
 #include "sim/base/quantity_text.h"
 #include "sim/run/serving_metrics.h"
+#include "sim/run/step_metrics.h"
 
 namespace moesim {
 
@@ -35,7 +36,7 @@ void add_steady_metrics(SimulationResult& result, const Scenario& scenario, cons
   shape.decoding = std::max(1.0, state.decode_batch);
   shape.context = state.context;
   const StepCost cost = plan.serving.times->cost(shape);
-  add_step_breakdown(result, cost);
+  add_breakdown(result, cost.by_kind, cost.by_basis);
   const Basis basis = weakest_basis(cost.by_basis);
   const auto plain = [&](double value) {
     Metric metric;

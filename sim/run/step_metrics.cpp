@@ -202,6 +202,26 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
   }
 }
 
+void add_breakdown(SimulationResult& result, const std::array<double, kNumOpKinds>& by_kind,
+                   const std::array<double, 4>& by_basis) {
+  for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
+    const double seconds = by_kind[static_cast<std::size_t>(kind.value)];
+    if (seconds > 0) {
+      result.breakdown.push_back({std::string(kind.name), std::string(kind.doc), seconds});
+    }
+  }
+  double total = 0;
+  for (const double seconds : by_basis) {
+    total += seconds;
+  }
+  for (const Choice<Basis>& choice : choices_of(Basis{})) {
+    const double share = by_basis[static_cast<std::size_t>(choice.value)] / total;
+    if (share > 0) {
+      result.basis_share.emplace_back(choice.name, share);
+    }
+  }
+}
+
 void add_step_metrics(SimulationResult& result, const Scenario& scenario,
                       const StepCostModel& model, const StepBatch& batch,
                       const StepOutcome& outcome, const MemoryBudget& memory) {
@@ -283,22 +303,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
   }
   add_cost_metrics(result, scenario, step_s, out, timed);
 
-  for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
-    const double seconds = outcome.by_kind[static_cast<std::size_t>(kind.value)];
-    if (seconds > 0) {
-      result.breakdown.push_back({std::string(kind.name), std::string(kind.doc), seconds});
-    }
-  }
-  double basis_total = 0;
-  for (const double seconds : outcome.by_basis) {
-    basis_total += seconds;
-  }
-  for (const Choice<Basis>& choice : choices_of(Basis{})) {
-    const double share = outcome.by_basis[static_cast<std::size_t>(choice.value)] / basis_total;
-    if (share > 0) {
-      result.basis_share.emplace_back(choice.name, share);
-    }
-  }
+  add_breakdown(result, outcome.by_kind, outcome.by_basis);
   add_feasibility(result, scenario, memory, batch);
 }
 
