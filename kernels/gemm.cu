@@ -2,6 +2,7 @@
 #include "kernels/gemm.h"
 
 #include "kernels/gemm_tile.h"
+#include "kernels/hopper_gemm.h"
 #include "kernels/kernel_list.h"
 
 namespace moesim::gpu::MOESIM_BACKEND {
@@ -9,6 +10,12 @@ namespace moesim::gpu::MOESIM_BACKEND {
 void launch_gemm(StreamHandle stream, const GemmProblem& problem, NumberFormat format,
                  bool use_matrix_unit) {
   if (use_matrix_unit) {
+#if defined(__CUDACC__)
+    if (has_hopper_gemm()) {
+      launch_hopper_gemm(stream, problem, format);
+      return;
+    }
+#endif
     const int warp_size = warp_size_of(stream);
 #if !defined(__HIP__)
     if (warp_size == MmaM16N8::kWarpSize) {

@@ -295,6 +295,12 @@ std::uint32_t Thread::warp_min(std::uint32_t value) const {
   return static_cast<std::uint32_t>(*std::min_element(lanes, lanes + warp_size()));
 }
 
+int Thread::first_lane(bool condition) const {
+  const std::uint64_t* lanes = warp_gather(condition ? 1 : 0);
+  const std::uint64_t* found = std::find(lanes, lanes + warp_size(), std::uint64_t{1});
+  return found == lanes + warp_size() ? -1 : static_cast<int>(found - lanes);
+}
+
 void run_grid(const GridShape& grid, const std::function<void(const Thread&)>& body) {
   thread_local BlockRunner runner;
   runner.run(grid, body);

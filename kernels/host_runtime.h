@@ -51,6 +51,8 @@ class Thread {
   float warp_max(float value) const;
   std::uint32_t warp_max(std::uint32_t value) const;
   std::uint32_t warp_min(std::uint32_t value) const;
+  /// The lowest lane whose `condition` holds; -1 when there is none.
+  int first_lane(bool condition) const;
 
  private:
   friend class BlockRunner;

@@ -9,21 +9,22 @@ namespace {
 
 /// Maps floats to unsigned integers of the same order; NaN and -0 count as -infinity and 0.
 MOESIM_DEVICE std::uint32_t ordered_bits(float value) {
-  if (value != value) {
-    return 0x007FFFFFu;  // the image of -infinity
-  }
-  const std::uint32_t bits = bits_of(value == 0.0f ? 0.0f : value);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  const std::uint32_t bits = bits_of(fmaxf(value, -INFINITY) + 0.0f);
+  return bits ^ (static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31) | 0x80000000u);
 }
 MOESIM_DEVICE float float_of_ordered(std::uint32_t ordered) {
   return float_of_bits((ordered & 0x80000000u) != 0 ? ordered & 0x7FFFFFFFu : ~ordered);
 }
 
 /// One warp per token; lane l holds the experts l, l + W, l + 2W ... in registers. kItems bounds
-/// ceil(experts / W), so that loops unroll and nothing spills.
-template <int kItems>
+/// ceil(experts / W), so that loops unroll and nothing spills; kIsExact says that it is experts /
+/// W, so that nothing needs a check. Loops count items, not experts, where they can: an item's
+/// number is a constant.
+template <int kItems, bool kIsExact>
 struct RouterGateBody {
   static constexpr int kThreads = 256;
+  /// Up to 8 items fit the 32 registers with which a processor holds all the warps that it can.
+  static constexpr int kMinBlocks = kItems <= 8 ? 8 : 1;
   static constexpr std::uint32_t kNone = 0;  ///< below the image of every float: cannot be chosen
   RouterGateCall call;
 
@@ -35,178 +36,224 @@ struct RouterGateBody {
     }
     const int experts = call.shape.num_experts;
     const float* logits = call.logits + static_cast<std::int64_t>(token) * experts;
+    const auto exists = [&](int item) {
+      return kIsExact || item * width + thread.lane() < experts;
+    };
     float score[kItems];
     MOESIM_UNROLL
     for (int i = 0; i < kItems; ++i) {
-      const int expert = i * width + thread.lane();
-      score[i] = expert < experts ? logits[expert] : -INFINITY;
+      score[i] = exists(i) ? logits[i * width + thread.lane()] : -INFINITY;
     }
-    logits_to_scores(thread, score);
+    const Scale scale = scale_of(thread, score);
 
+    MOESIM_UNROLL
+    for (int i = 0; i < kItems; ++i) {
+      score[i] = score_of(score[i], scale);
+    }
+    if (call.bias != nullptr) {
+      MOESIM_UNROLL
+      for (int i = 0; i < kItems; ++i) {
+        score[i] += exists(i) ? call.bias[i * width + thread.lane()] : 0.0f;
+      }
+    }
+    if (call.selection != nullptr) {
+      float* selection = call.selection + static_cast<std::int64_t>(token) * experts;
+      MOESIM_UNROLL
+      for (int i = 0; i < kItems; ++i) {
+        if (exists(i)) {
+          selection[i * width + thread.lane()] = score[i];
+        }
+      }
+    }
     std::uint32_t key[kItems];
     MOESIM_UNROLL
     for (int i = 0; i < kItems; ++i) {
-      const int expert = i * width + thread.lane();
-      key[i] = kNone;
-      if (expert < experts) {
-        const float selection = score[i] + (call.bias != nullptr ? call.bias[expert] : 0.0f);
-        key[i] = ordered_bits(selection);
-        if (call.selection != nullptr) {
-          call.selection[static_cast<std::int64_t>(token) * experts + expert] = selection;
-        }
-      }
+      key[i] = exists(i) ? ordered_bits(score[i]) : kNone;
     }
     if (call.shape.groups_kept < call.shape.num_groups) {
       keep_best_groups(thread, key);
     }
-    choose(thread, token, score, key);
+    choose(thread, token, logits, scale, key);
   }
 
  private:
-  MOESIM_DEVICE void logits_to_scores(const Thread& thread, float (&score)[kItems]) const {
+  /// What softmax needs of a whole row: score = exp(logit - largest) * inverse.
+  struct Scale {
+    float largest;
+    float inverse;
+  };
+  MOESIM_DEVICE Scale scale_of(const Thread& thread, const float (&logit)[kItems]) const {
     if (call.shape.score == GateScore::sigmoid) {
-      MOESIM_UNROLL
-      for (int i = 0; i < kItems; ++i) {
-        score[i] = 1.0f / (1.0f + expf(-score[i]));
-      }
-      return;
+      return {0.0f, 1.0f};
     }
     float largest = -INFINITY;
     MOESIM_UNROLL
     for (int i = 0; i < kItems; ++i) {
-      largest = fmaxf(largest, score[i]);
+      largest = fmaxf(largest, logit[i]);
     }
     largest = thread.warp_max(largest);
     float sum = 0.0f;
     MOESIM_UNROLL
     for (int i = 0; i < kItems; ++i) {
-      score[i] = expf(score[i] - largest);
-      sum += score[i];
+      sum += fast_exp(logit[i] - largest);
     }
-    const float inverse = 1.0f / thread.warp_sum(sum);
-    MOESIM_UNROLL
-    for (int i = 0; i < kItems; ++i) {
-      score[i] *= inverse;
-    }
+    return {largest, 1.0f / thread.warp_sum(sum)};
+  }
+  MOESIM_DEVICE float score_of(float logit, const Scale& scale) const {
+    return call.shape.score == GateScore::sigmoid ? reciprocal(1.0f + fast_exp(-logit))
+                                                  : fast_exp(logit - scale.largest) * scale.inverse;
   }
 
-  /// The best key among experts [first, last), and its lowest expert; the same on all lanes.
-  MOESIM_DEVICE std::uint32_t best(const Thread& thread, const std::uint32_t (&key)[kItems],
-                                   int first, int last, std::uint32_t* expert) const {
-    std::uint32_t mine = kNone;
-    std::uint32_t mine_expert = 0xFFFFFFFFu;
-    MOESIM_UNROLL
-    for (int i = 0; i < kItems; ++i) {
-      const int candidate = i * thread.warp_size() + thread.lane();
-      if (candidate >= first && candidate < last && key[i] > mine) {
-        mine = key[i];
-        mine_expert = static_cast<std::uint32_t>(candidate);
-      }
+  /// The two best keys that a lane, then a warp, has seen.
+  struct TwoBest {
+    std::uint32_t first = kNone;
+    std::uint32_t second = kNone;
+    MOESIM_DEVICE void add(std::uint32_t key) {
+      const std::uint32_t lower = key < first ? key : first;
+      first = key > first ? key : first;
+      second = lower > second ? lower : second;
     }
-    const std::uint32_t top = thread.warp_max(mine);
-    *expert = thread.warp_min(mine == top ? mine_expert : 0xFFFFFFFFu);
-    return top;
+  };
+  /// A group's rank: the sum of its two best scores (of its only one, for a group of one).
+  MOESIM_DEVICE std::uint32_t group_rank(const Thread& thread, const TwoBest& mine,
+                                         int group_size) const {
+    const std::uint32_t first = thread.warp_max(mine.first);
+    if (group_size == 1) {
+      return first;
+    }
+    const bool is_owner = thread.lane() == thread.first_lane(mine.first == first);
+    const std::uint32_t second = thread.warp_max(is_owner ? mine.second : mine.first);
+    return ordered_bits(float_of_ordered(first) + float_of_ordered(second));
   }
 
-  MOESIM_DEVICE void erase(const Thread& thread, std::uint32_t (&key)[kItems],
-                           std::uint32_t expert) const {
-    MOESIM_UNROLL
-    for (int i = 0; i < kItems; ++i) {
-      if (static_cast<std::uint32_t>(i * thread.warp_size() + thread.lane()) == expert) {
-        key[i] = kNone;
-      }
-    }
-  }
-
-  /// Erases `expert` and gives its score to all lanes. A sum over all items instead of an indexed
-  /// read: an index would move the array from registers to memory.
-  MOESIM_DEVICE float take(const Thread& thread, std::uint32_t (&key)[kItems],
-                           const float (&score)[kItems], std::uint32_t expert) const {
-    float held = 0.0f;
-    MOESIM_UNROLL
-    for (int i = 0; i < kItems; ++i) {
-      const bool is_taken =
-          static_cast<std::uint32_t>(i * thread.warp_size() + thread.lane()) == expert;
-      key[i] = is_taken ? kNone : key[i];
-      held += is_taken ? score[i] : 0.0f;
-    }
-    return thread.shuffle(held, static_cast<int>(expert) % thread.warp_size());
-  }
-
-  /// Group scores live one per lane (two when groups outnumber lanes).
+  /// Group ranks live one per lane (two when groups outnumber lanes).
   MOESIM_DEVICE void keep_best_groups(const Thread& thread, std::uint32_t (&key)[kItems]) const {
     const int groups = call.shape.num_groups;
     const int group_size = call.shape.num_experts / groups;
     const int width = thread.warp_size();
-    std::uint32_t group_key[2] = {kNone, kNone};
-    for (int group = 0; group < groups; ++group) {
-      const int first = group * group_size;
-      std::uint32_t expert = 0;
-      float sum = float_of_ordered(best(thread, key, first, first + group_size, &expert));
-      if (group_size > 1) {
-        std::uint32_t rest[kItems];
-        MOESIM_UNROLL
-        for (int i = 0; i < kItems; ++i) {
-          rest[i] = key[i];
-        }
-        erase(thread, rest, expert);
-        sum += float_of_ordered(best(thread, rest, first, first + group_size, &expert));
-      }
-      if (group % width == thread.lane()) {
-        group_key[group / width == 0 ? 0 : 1] = ordered_bits(sum);
-      }
+    std::uint32_t rank[2] = {kNone, kNone};
+    if (group_size == width && kIsExact) {
+      keep_best_items(thread, key);
+      return;
     }
-    std::uint64_t kept = 0;
+    for (int group = 0; group < groups; ++group) {
+      TwoBest mine;
+      MOESIM_UNROLL
+      for (int i = 0; i < kItems; ++i) {
+        const int within = i * width + thread.lane() - group * group_size;
+        mine.add(within >= 0 && within < group_size ? key[i] : kNone);
+      }
+      const std::uint32_t value = group_rank(thread, mine, group_size);
+      rank[0] = group == thread.lane() ? value : rank[0];  // no index: it would go to memory
+      rank[1] = group == thread.lane() + width ? value : rank[1];
+    }
+    std::uint32_t kept[2] = {0, 0};
     for (int round = 0; round < call.shape.groups_kept; ++round) {
-      const std::uint32_t mine = group_key[0] >= group_key[1] ? group_key[0] : group_key[1];
+      const std::uint32_t mine = rank[0] >= rank[1] ? rank[0] : rank[1];
       const std::uint32_t top = thread.warp_max(mine);
       const std::uint32_t mine_group =
-          static_cast<std::uint32_t>(group_key[0] == top ? thread.lane() : thread.lane() + width);
+          static_cast<std::uint32_t>(rank[0] == top ? thread.lane() : thread.lane() + width);
       const std::uint32_t group = thread.warp_min(mine == top ? mine_group : 0xFFFFFFFFu);
-      kept |= std::uint64_t{1} << group;
-      if (static_cast<int>(group) == thread.lane()) {
-        group_key[0] = kNone;
-      } else if (static_cast<int>(group) == thread.lane() + width) {
-        group_key[1] = kNone;
-      }
+      kept[0] |= group < 32 ? 1u << group : 0u;
+      kept[1] |= group < 32 ? 0u : 1u << (group - 32);
+      rank[0] = static_cast<int>(group) == thread.lane() ? kNone : rank[0];
+      rank[1] = static_cast<int>(group) == thread.lane() + width ? kNone : rank[1];
     }
+    int group = thread.lane() / group_size;  // of item i; no division for each
+    int within = thread.lane() % group_size;
+    const int groups_an_item = width / group_size;
+    const int rest_an_item = width % group_size;
     MOESIM_UNROLL
     for (int i = 0; i < kItems; ++i) {
-      const int expert = i * width + thread.lane();
-      if (expert < call.shape.num_experts && (kept >> (expert / group_size) & 1) == 0) {
-        key[i] = kNone;
+      const std::uint32_t word = group < 32 ? kept[0] : kept[1];
+      key[i] = (word >> (group % 32) & 1) != 0 ? key[i] : kNone;
+      group += groups_an_item;
+      within += rest_an_item;
+      if (within >= group_size) {
+        within -= group_size;
+        ++group;
       }
     }
   }
 
-  MOESIM_DEVICE void choose(const Thread& thread, int token, const float (&score)[kItems],
-                            std::uint32_t (&key)[kItems]) const {
-    std::uint32_t my_expert = 0;  // lane r keeps the choice of round r
-    float my_weight = 0.0f;
-    float sum = 0.0f;
-    for (int round = 0; round < call.shape.top_k; ++round) {
-      std::uint32_t expert = 0;
-      best(thread, key, 0, call.shape.num_experts, &expert);
-      const float weight = take(thread, key, score, expert);
-      sum += weight;
-      if (thread.lane() == round) {
-        my_expert = expert;
-        my_weight = weight;
-      }
+  /// The same when item i of all lanes is group i, as for DeepSeek-V3's 8 groups of 32 experts: no
+  /// lane has to ask which group an expert is in. Lane i keeps the rank of group i.
+  MOESIM_DEVICE void keep_best_items(const Thread& thread, std::uint32_t (&key)[kItems]) const {
+    std::uint32_t first = kNone;
+    std::uint32_t second = kNone;
+    MOESIM_UNROLL
+    for (int i = 0; i < kItems; ++i) {
+      const std::uint32_t top = thread.warp_max(key[i]);
+      const bool is_top = thread.lane() == thread.first_lane(key[i] == top);
+      const std::uint32_t next = thread.warp_max(is_top ? kNone : key[i]);
+      first = thread.lane() == i ? top : first;
+      second = thread.lane() == i ? next : second;
     }
-    if (thread.lane() < call.shape.top_k) {
+    const float sum = float_of_ordered(first) + float_of_ordered(second);
+    std::uint32_t rank = thread.lane() < kItems ? ordered_bits(sum) : kNone;
+    std::uint32_t kept = 0;
+    for (int round = 0; round < call.shape.groups_kept; ++round) {
+      const int group = thread.first_lane(rank == thread.warp_max(rank));
+      kept |= 1u << group;
+      rank = thread.lane() == group ? kNone : rank;
+    }
+    MOESIM_UNROLL
+    for (int i = 0; i < kItems; ++i) {
+      key[i] = (kept >> i & 1) != 0 ? key[i] : kNone;
+    }
+  }
+
+  /// Each lane knows the best that it still holds; a round takes the warp's best of these, and the
+  /// lane that held it looks for its next (all lanes look: a branch costs more). Weights come from
+  /// the logits once more at the end: to keep the scores in registers, indexed by what was chosen,
+  /// would cost a pass over them each round.
+  MOESIM_DEVICE void choose(const Thread& thread, int token, const float* logits,
+                            const Scale& scale, std::uint32_t (&key)[kItems]) const {
+    const int width = thread.warp_size();
+    std::uint32_t chosen = 0;  // lane r keeps the choice of round r
+    std::uint32_t best = kNone;
+    int best_item = 0;
+    const auto look = [&] {
+      best = kNone;
+      MOESIM_UNROLL
+      for (int i = 0; i < kItems; ++i) {
+        best_item = key[i] > best ? i : best_item;
+        best = key[i] > best ? key[i] : best;
+      }
+    };
+    look();
+    for (int round = 0; round < call.shape.top_k; ++round) {
+      const std::uint32_t mine = static_cast<std::uint32_t>(best_item * width + thread.lane());
+      const std::uint32_t top = thread.warp_max(best);
+      const std::uint32_t expert = thread.warp_min(best == top ? mine : 0xFFFFFFFFu);
+      chosen = thread.lane() == round ? expert : chosen;
+      const std::uint32_t taken = expert == mine ? 1u << best_item : 0u;
+      MOESIM_UNROLL
+      for (int i = 0; i < kItems; ++i) {
+        key[i] = (taken >> i & 1) != 0 ? kNone : key[i];
+      }
+      look();
+    }
+    const bool is_mine = thread.lane() < call.shape.top_k;
+    const float weight = is_mine ? score_of(logits[chosen], scale) : 0.0f;
+    const float sum = call.shape.normalise ? thread.warp_sum(weight) : 1.0f;
+    if (is_mine) {
       const std::int64_t at = static_cast<std::int64_t>(token) * call.shape.top_k + thread.lane();
-      call.chosen[at] = static_cast<std::int32_t>(my_expert);
-      call.weights[at] = my_weight * call.shape.scale / (call.shape.normalise ? sum : 1.0f);
+      call.chosen[at] = static_cast<std::int32_t>(chosen);
+      call.weights[at] = weight * call.shape.scale / sum;
     }
   }
 };
 
 template <int kItems>
 void launch_gate(StreamHandle stream, const RouterGateCall& call, int warp_size) {
-  const int tokens_per_block = RouterGateBody<kItems>::kThreads / warp_size;
-  const int blocks = (call.shape.num_tokens + tokens_per_block - 1) / tokens_per_block;
-  launch(stream, {blocks, 1, 0}, RouterGateBody<kItems>{call});
+  const int tokens_per_block = RouterGateBody<kItems, true>::kThreads / warp_size;
+  const Grid grid{(call.shape.num_tokens + tokens_per_block - 1) / tokens_per_block, 1, 0};
+  if (call.shape.num_experts == kItems * warp_size) {
+    launch(stream, grid, RouterGateBody<kItems, true>{call});
+  } else {
+    launch(stream, grid, RouterGateBody<kItems, false>{call});
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "kernels/gemm.h"
 #include "kernels/kernel_table.h"
 #include "sim/base/random.h"
+#include "tests/kernels/tested_devices.h"
 
 namespace moesim::gpu {
 namespace {
@@ -20,11 +21,11 @@ std::vector<Bfloat16> random_numbers(RandomStream& random, std::size_t count) {
 }
 
 TEST(AttentionDecode, MatchesTheReferenceOnTwoHundredRandomShapes) {
-  const std::unique_ptr<Device> devices[] = {open_host_device(32), open_host_device(64)};
+  const std::vector<std::unique_ptr<Device>> devices = tested_devices();
   for (int trial = 0; trial < 200; ++trial) {
     SCOPED_TRACE("trial " + std::to_string(trial));
     RandomStream random(12, "attention test", static_cast<std::uint64_t>(trial));
-    Device& device = *devices[trial % 2];
+    Device& device = *devices[trial % devices.size()];
     AttentionShape shape;
     shape.num_sequences = static_cast<int>(random.below(3));
     shape.num_kv_heads = 1 + static_cast<int>(random.below(3));
@@ -61,7 +62,7 @@ TEST(AttentionDecode, MatchesTheReferenceOnTwoHundredRandomShapes) {
 
 TEST(AttentionDecode, OneCachedTokenIsCopiedExactly) {
   // The softmax of one score is 1, so the output is V itself.
-  const std::unique_ptr<Device> device = open_host_device();
+  const std::unique_ptr<Device> device = tested_device();
   const AttentionShape shape{
       .num_sequences = 1, .num_query_heads = 4, .num_kv_heads = 1, .head_size = 32, .context = 1};
   RandomStream random(5, "attention test");

@@ -16,7 +16,7 @@ skip() { echo "skipped: $1"; exit 77; }
 if [ "$compiler" = nvcc ]; then
   nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
   [ -n "$nvcc" ] || skip "nvcc is absent"
-  for name in "${kernels[@]}" "${devices_only[@]}"; do
+  for name in "${kernels[@]}" "${devices_only[@]}" hopper_gemm; do
     "$nvcc" -std=c++20 -I. -O3 -DMOESIM_HAVE_CUDA=1 -arch="$device" -Xptxas -v -c "kernels/$name.cu" -o "$work/x.o" > "$work/log" 2>&1 ||
       { cat "$work/log"; exit 1; }
     case $name in

@@ -11,6 +11,7 @@
 #include "kernels/grouped_gemm.h"
 #include "kernels/kernel_table.h"
 #include "sim/base/random.h"
+#include "tests/kernels/tested_devices.h"
 
 namespace moesim::gpu {
 namespace {
@@ -64,12 +65,12 @@ std::vector<int> all(int count) {
 }
 
 TEST(Gemm, MatchesTheReferenceOnTwoHundredRandomShapes) {
-  const std::unique_ptr<Device> devices[] = {open_host_device(32), open_host_device(64)};
+  const std::vector<std::unique_ptr<Device>> devices = tested_devices();
   int num_on_matrix_unit = 0;
   for (int trial = 0; trial < 200; ++trial) {
     SCOPED_TRACE("trial " + std::to_string(trial));
     RandomStream random(21, "gemm test", static_cast<std::uint64_t>(trial));
-    Device& device = *devices[trial % 2];
+    Device& device = *devices[trial % devices.size()];
     GemmShape shape;
     const int rows[] = {0, 1, 2, 63, 65, 100, 129};
     shape.m = rows[random.below(7)];
@@ -100,7 +101,7 @@ TEST(Gemm, MatchesTheReferenceOnTwoHundredRandomShapes) {
 }
 
 TEST(Gemm, KeepsItsErrorBoundForALongSum) {
-  const std::unique_ptr<Device> device = open_host_device();
+  const std::unique_ptr<Device> device = tested_device();
   RandomStream random(22, "gemm test");
   const GemmShape shape{.m = 8, .n = 8, .k = 8192, .format = NumberFormat::fp32};
   const Operand a = random_operand(random, shape.format, 8 * 8192);
@@ -134,11 +135,11 @@ std::vector<std::int32_t> random_offsets(RandomStream& random, int rows, int exp
 }
 
 TEST(GroupedGemm, MatchesTheReferenceOnTwoHundredRandomShapes) {
-  const std::unique_ptr<Device> devices[] = {open_host_device(32), open_host_device(64)};
+  const std::vector<std::unique_ptr<Device>> devices = tested_devices();
   for (int trial = 0; trial < 200; ++trial) {
     SCOPED_TRACE("trial " + std::to_string(trial));
     RandomStream random(23, "grouped gemm test", static_cast<std::uint64_t>(trial));
-    Device& device = *devices[trial % 2];
+    Device& device = *devices[trial % devices.size()];
     GroupedGemmShape shape;
     const int rows[] = {0, 1, 2, 31, 64, 130, 200};
     shape.num_rows = rows[random.below(7)];
@@ -167,8 +168,60 @@ TEST(GroupedGemm, MatchesTheReferenceOnTwoHundredRandomShapes) {
   }
 }
 
+TEST(GroupedGemm, MatchesTheReferenceOnShapesOfManyTilesAndStages) {
+  // Sizes for a GPU: several tiles of each kind, rings of stages that wrap, edges in each
+  // dimension. The host back end takes two of them, to keep minutes short.
+  const std::vector<std::unique_ptr<Device>> devices = tested_devices();
+  const int trials = tested_device_name().empty() ? 2 : 200;
+  for (int trial = 0; trial < trials; ++trial) {
+    SCOPED_TRACE("trial " + std::to_string(trial));
+    RandomStream random(24, "grouped gemm test", static_cast<std::uint64_t>(trial));
+    Device& device = *devices[trial % devices.size()];
+    const int largest = trials > 2 ? 2000 : 300;
+    GroupedGemmShape shape;
+    shape.num_rows = static_cast<int>(random.below(largest));
+    shape.num_experts = 1 + static_cast<int>(random.below(5));
+    shape.n = 1 + static_cast<int>(random.below(largest / 2));
+    shape.n = random.below(2) == 0 ? shape.n : (shape.n + 7) / 8 * 8;
+    shape.k = 16 * (1 + static_cast<int>(random.below(largest / 20)));
+    shape.format = random.below(2) == 0 ? NumberFormat::bf16 : NumberFormat::fp8;
+    const std::vector<std::int32_t> offsets =
+        random_offsets(random, shape.num_rows, shape.num_experts);
+    const Operand a = random_operand(random, shape.format, std::size_t(shape.num_rows) * shape.k);
+    const Operand b =
+        random_operand(random, shape.format, std::size_t(shape.num_experts) * shape.n * shape.k);
+    DeviceBuffer<std::int32_t> device_offsets(device, offsets);
+    DeviceBuffer<unsigned char> device_a(device, a.bytes);
+    DeviceBuffer<unsigned char> device_b(device, b.bytes);
+    DeviceBuffer<unsigned char> c(device, std::size_t(shape.num_rows) * shape.n * 2);
+    c.fill_bytes(0xFF);  // NaN: what is not written fails
+    device.kernels().grouped_gemm(
+        device.default_stream(),
+        {shape, gemm_can_use_matrix_unit(shape.format, shape.k, device.info()),
+         device_offsets.data(), device_a.data(), device_b.data(), c.data()});
+    const std::vector<double> values = output_values(shape.format, c.download());
+    for (const double value : values) {
+      ASSERT_FALSE(std::isnan(value));
+    }
+    std::vector<int> rows;
+    std::vector<double> actual;
+    for (int i = 0; i < std::min(shape.num_rows, 12); ++i) {
+      rows.push_back(i < 4 ? shape.num_rows - 1 - i
+                           : static_cast<int>(random.below(shape.num_rows)));
+      actual.insert(actual.end(), values.begin() + std::ptrdiff_t{rows.back()} * shape.n,
+                    values.begin() + std::ptrdiff_t{rows.back() + 1} * shape.n);
+    }
+    const std::vector<double> expected =
+        grouped_gemm_reference(shape, offsets, a.values, b.values, rows, all(shape.n));
+    ASSERT_LE(relative_error(actual, expected),
+              gemm_tolerance({.k = shape.k, .format = shape.format}))
+        << shape.num_rows << " rows, " << shape.num_experts << " experts, " << shape.n << " x "
+        << shape.k;
+  }
+}
+
 TEST(GroupedGemm, RowsAboveTheLastOffsetAreLeftAlone) {
-  const std::unique_ptr<Device> device = open_host_device();
+  const std::unique_ptr<Device> device = tested_device();
   const GroupedGemmShape shape{
       .num_rows = 3, .num_experts = 2, .n = 2, .k = 1, .format = NumberFormat::fp32};
   const std::vector<std::int32_t> offsets = {0, 1, 2};

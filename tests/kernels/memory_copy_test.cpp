@@ -8,12 +8,13 @@
 #include "kernels/device_buffer.h"
 #include "kernels/kernel_table.h"
 #include "sim/base/random.h"
+#include "tests/kernels/tested_devices.h"
 
 namespace moesim::gpu {
 namespace {
 
 TEST(MemoryCopy, CopiesTwoHundredRandomSizesExactlyAndNothingBeyond) {
-  const std::unique_ptr<Device> device = open_host_device();
+  const std::unique_ptr<Device> device = tested_device();
   for (int trial = 0; trial < 200; ++trial) {
     SCOPED_TRACE("trial " + std::to_string(trial));
     RandomStream random(31, "copy test", static_cast<std::uint64_t>(trial));
@@ -32,7 +33,7 @@ TEST(MemoryCopy, CopiesTwoHundredRandomSizesExactlyAndNothingBeyond) {
 }
 
 TEST(Touch, WritesTheValueToEachWordAndNothingBeyond) {
-  const std::unique_ptr<Device> device = open_host_device();
+  const std::unique_ptr<Device> device = tested_device();
   DeviceBuffer<std::uint32_t> buffer(*device, std::vector<std::uint32_t>(1001, 7));
   device->kernels().touch(device->default_stream(), {1000, 9, buffer.data()});
   const std::vector<std::uint32_t> words = buffer.download();

@@ -8,6 +8,7 @@
 #include "kernels/device_buffer.h"
 #include "kernels/kernel_table.h"
 #include "sim/base/random.h"
+#include "tests/kernels/tested_devices.h"
 
 namespace moesim::gpu {
 namespace {
@@ -45,11 +46,11 @@ std::vector<std::int32_t> random_choice(RandomStream& random, const PermuteShape
 }
 
 TEST(TokenPermute, MatchesTheReferenceOnTwoHundredRandomShapes) {
-  const std::unique_ptr<Device> devices[] = {open_host_device(32), open_host_device(64)};
+  const std::vector<std::unique_ptr<Device>> devices = tested_devices();
   for (int trial = 0; trial < 200; ++trial) {
     SCOPED_TRACE("trial " + std::to_string(trial));
     RandomStream random(41, "permute test", static_cast<std::uint64_t>(trial));
-    Device& device = *devices[trial % 2];
+    Device& device = *devices[trial % devices.size()];
     PermuteShape shape;
     const int tokens[] = {0, 1, 2, 50, 255, 256, 300};
     shape.num_tokens = tokens[random.below(7)];
@@ -99,7 +100,7 @@ TEST(TokenPermute, MatchesTheReferenceOnTwoHundredRandomShapes) {
 }
 
 TEST(TokenPermute, CapacityDropsTheLastTokensOfAnExpert) {
-  const std::unique_ptr<Device> device = open_host_device();
+  const std::unique_ptr<Device> device = tested_device();
   const PermuteShape shape{.num_tokens = 4, .top_k = 1, .num_experts = 3, .capacity = 2};
   const PermutePlan plan = run_plan(*device, shape, {2, 0, 2, 2});
   EXPECT_EQ(plan.offsets, (std::vector<std::int32_t>{0, 1, 1, 3}));
