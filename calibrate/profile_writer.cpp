@@ -75,8 +75,9 @@ DeviceProfile new_profile(const DeviceFit& fit, const std::string& device,
                    : fit.sampled.backend == "cuda" ? "NVIDIA"
                                                    : "host";
   profile.memory = measured(Bytes(fit.sampled.memory_bytes), source + ", as the driver says");
-  profile.memory_bandwidth = measured(BytesPerSecond(fit.peaks.bytes_per_s),
-                                      source + ", best memory_copy of the kernel engine");
+  profile.memory_bandwidth =
+      measured(BytesPerSecond(fit.peaks.bytes_per_s),
+               source + ", best memory_copy of the kernel engine that no cache holds");
   const auto peak = [&](NumberFormat format, std::optional<Sourced<FlopsPerSecond>>& out) {
     const double rate = fit.peaks.flops_per_s[static_cast<std::size_t>(format)];
     if (rate > 0) {

@@ -181,13 +181,24 @@ double sample_seconds(const Sample& sample) {
 
 DevicePeaks sample_peaks(std::span<const Sample> samples) {
   DevicePeaks peaks;
+  double copied = 0;  // bytes of the copy behind peaks.bytes_per_s
   for (const Sample& sample : samples) {
     const double seconds = sample_seconds(sample);
     peaks.multiprocessors =
         std::max(peaks.multiprocessors, device_number(sample, "num_processors", 1.0));
     peaks.l2_bytes = std::max(peaks.l2_bytes, device_number(sample, "cache_bytes", 0.0));
     if (sample.op == "memory_copy" && word_of(sample, "engine") == "kernel" && seconds > 0) {
-      peaks.bytes_per_s = std::max(peaks.bytes_per_s, sample.bytes.value() / seconds);
+      // What fits the cache measures the cache. Beyond four times its size the fastest copy counts,
+      // below that the largest.
+      const double beyond = 4 * device_number(sample, "cache_bytes", 0.0);
+      const double bytes = sample.bytes.value();
+      const double rate = bytes / seconds;
+      const bool is_better =
+          bytes >= beyond && copied >= beyond ? rate > peaks.bytes_per_s : bytes > copied;
+      if (is_better || (bytes == copied && rate > peaks.bytes_per_s)) {
+        peaks.bytes_per_s = rate;
+        copied = bytes;
+      }
     }
     if ((sample.op == "gemm" || sample.op == "grouped_gemm") && seconds > 0) {
       double& peak =
