@@ -236,8 +236,10 @@ MOESIM_DEVICE float reciprocal(float value) {
   float inverse;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(value));
   return inverse;
+#elif defined(__HIP_DEVICE_COMPILE__)
+  return __builtin_amdgcn_rcpf(value);
 #else
-  return __fdividef(1.0f, value);
+  return 1.0f / value;                  // the host's pass over device code
 #endif
 }
 
@@ -247,8 +249,10 @@ MOESIM_DEVICE float fast_exp(float value) {
   float power;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(value * 1.4426950408889634f));
   return power;
+#elif defined(__HIP_DEVICE_COMPILE__)
+  return __builtin_exp2f(value * 1.4426950408889634f);
 #else
-  return __expf(value);
+  return expf(value);
 #endif
 }
 

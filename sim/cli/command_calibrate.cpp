@@ -2,6 +2,7 @@
 // moesim calibrate: cost curves of a device from measured kernel tables.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -33,11 +34,26 @@ struct CalibrateArguments {
   bool same_chip = false;
 };
 
+/// Errors |predicted / measured - 1| of the rows that were left out, of all curves that were kept.
+std::vector<double> left_out_errors(const DeviceFit& fit) {
+  std::vector<double> errors;
+  for (const FittedCurve& fitted : fit.curves) {
+    const std::vector<LeftOut>& rows = fitted.validation.rows;
+    for (std::size_t i = 0; fitted.refused.empty() && i < rows.size(); ++i) {
+      if (rows[i].law_seconds > 0) {
+        errors.push_back(std::fabs(rows[i].seconds / fitted.rows.rows[i].seconds - 1.0));
+      }
+    }
+  }
+  std::sort(errors.begin(), errors.end());
+  return errors;
+}
+
 void print_fit(std::ostream& out, const DeviceFit& fit) {
   out << "left-out errors by op, system, software and number format (4 folds of whole shapes)\n";
   for (const FittedCurve& fitted : fit.curves) {
     const CurveFitRecord& record = fitted.curve.record;
-    char text[160];
+    char text[256];
     std::snprintf(text, sizeof text,
                   "%-64s %7.0f rows  median %5.2f%%  P90 %6.2f%%  law alone %5.1f%%  roofline "
                   "%5.1f%%  in band %4.1f%%",
@@ -46,7 +62,14 @@ void print_fit(std::ostream& out, const DeviceFit& fit) {
                   100.0 * fitted.roofline_median_ape, 100.0 * record.band_coverage);
     out << text << (fitted.refused.empty() ? "" : "  REFUSED: " + fitted.refused) << '\n';
   }
-  out << fit.rejected.size() << " rows rejected as impossible\n";
+  if (const std::vector<double> errors = left_out_errors(fit); !errors.empty()) {
+    char text[128];
+    std::snprintf(text, sizeof text,
+                  "all curves kept: %zu rows left out, median %.2f%%, P90 %.2f%%\n", errors.size(),
+                  100.0 * errors[errors.size() / 2], 100.0 * errors[errors.size() * 9 / 10]);
+    out << text;
+  }
+  out << fit.rejected.size() << " rows rejected: impossible, or nothing to fit\n";
 }
 
 /// Writes the transfer of a measured relative's curves; scales typed into an earlier file are kept.

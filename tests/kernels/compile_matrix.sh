@@ -31,20 +31,37 @@ if [ "$compiler" = nvcc ]; then
   exit 0
 fi
 
+# hipcc first; a device that it is too old for is compiled by a newer clang with the same headers and those parts of ROCm's device
+# library that are the same for every device.
 flags=(-x hip -std=c++20 -I. -O3 -DMOESIM_HAVE_HIP=1 --offload-arch="$device" --cuda-device-only -S)
-if command -v hipcc > /dev/null; then
-  hip=(hipcc "${flags[@]}")
-else
-  clang=$(command -v clang++-19 || command -v clang++-16 || true)
-  root=${ROCM_PATH:-/opt/rocm}
-  [ -f "$root/include/hip/hip_runtime.h" ] || root=/usr
-  [ -n "$clang" ] || skip "hipcc and clang are absent"
-  [ -f "$root/include/hip/hip_runtime.h" ] || skip "hipcc and the HIP headers are absent"
-  bitcode=$(dirname "$(find -L "$root/amdgcn" "$root/lib" -name ocml.bc 2>/dev/null | head -1)")
-  hip=("$clang" "${flags[@]}" --rocm-path="$root" --rocm-device-lib-path="$bitcode" -isystem "$root/include")
-fi
-if ! echo '' | "${hip[@]}" - -o "$work/probe.s" > "$work/log" 2>&1; then
-  grep -qE 'invalid target ID|unsupported|unknown target|cannot find .*(gfx|device library)' "$work/log" && skip "${hip[0]} does not know $device"
+root=${ROCM_PATH:-/opt/rocm}
+[ -f "$root/include/hip/hip_runtime.h" ] || root=/usr
+[ -f "$root/include/hip/hip_runtime.h" ] || skip "the HIP headers are absent"
+include=
+[ "$root" = /usr ] || include="-isystem $root/include"
+bitcode=
+for part in ockl ocml; do
+  file=$(find -L "$root/amdgcn" "$root/lib" -name $part.bc 2>/dev/null | head -1 || true)
+  [ -z "$file" ] || bitcode="$bitcode -Xclang -mlink-builtin-bitcode -Xclang $file"
+done
+compilers=()
+command -v hipcc > /dev/null && compilers+=("hipcc")
+for version in 19 20 18 17; do
+  command -v clang++-$version > /dev/null && compilers+=("clang++-$version --rocm-path=$root $include -nogpulib$bitcode")
+done
+[ "${#compilers[@]}" -gt 0 ] || skip "hipcc and clang are absent"
+echo '#include <hip/hip_runtime.h>' > "$work/probe.hip"
+hip=()
+for candidate in "${compilers[@]}"; do
+  read -ra words <<< "$candidate"
+  if "${words[@]}" "${flags[@]}" "$work/probe.hip" -o "$work/probe.s" > "$work/log" 2>&1; then
+    hip=("${words[@]}" "${flags[@]}")
+    echo "$device: ${words[0]}"
+    break
+  fi
+done
+if [ "${#hip[@]}" -eq 0 ]; then
+  grep -qE 'invalid target ID|unsupported|unknown target|cannot find .*(gfx|device library)' "$work/log" && skip "no compiler here knows $device"
   cat "$work/log"; exit 1
 fi
 for name in "${kernels[@]}" "${devices_only[@]}"; do
