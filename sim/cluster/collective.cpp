@@ -5,6 +5,8 @@
 #include <cmath>
 #include <memory>
 
+#include "sim/base/error.h"
+
 namespace moesim {
 namespace {
 
@@ -97,6 +99,15 @@ Seconds exchange_time(const NormalExchange& fit, const ExchangeSize& size) {
   return fit.alpha + std::max(copy * demand.node_copies / fit.nic_rate, scale_up);
 }
 
+Seconds exchange_time(const NvlinkExchange& fit, const ExchangeSize& size) {
+  const ExchangeDemand& demand = size.demand;
+  const Bytes copy = copy_bytes(size.hidden, size.format, fit.header);
+  const double ranks = static_cast<double>(demand.ranks);
+  return fit.alpha + Seconds(ranks * fit.rank_s) + Seconds(demand.tokens * fit.token_s) +
+         Seconds(demand.tokens * copy.value() * fit.own_s_per_byte) +
+         copy * (demand.rank_copies * (ranks - 1.0) / ranks) / fit.rate;
+}
+
 Bytes copy_bytes(double hidden, NumberFormat format, Bytes header) {
   double bytes = hidden * bytes_per_element(format);
   if (format == NumberFormat::fp8_block) {
@@ -107,10 +118,11 @@ Bytes copy_bytes(double hidden, NumberFormat format, Bytes header) {
 }
 
 CollectiveModel::CollectiveModel(const ClusterProfile& cluster, std::int64_t sm_count,
-                                 std::int64_t communication_sms)
+                                 std::int64_t communication_sms, CollectiveLibrary framework)
     : cluster_(std::make_shared<const ClusterProfile>(cluster)),
       domain_gpus_(std::max<std::int64_t>(1, cluster.node_groups.front().scale_up.domain_gpus)),
-      sm_count_(static_cast<double>(std::max<std::int64_t>(1, sm_count))) {
+      sm_count_(static_cast<double>(std::max<std::int64_t>(1, sm_count))),
+      framework_(framework) {
   if (communication_sms >= 0) {
     communication_sms_ = static_cast<double>(communication_sms);
   } else if (cluster.expert_kernels) {
@@ -139,7 +151,10 @@ ExchangeSize CollectiveModel::size_of(const ExchangeDemand& demand, double hidde
 }
 
 ExchangeKernel CollectiveModel::available(ExchangeKernel wanted) const {
-  return cluster_->expert_kernels ? wanted : ExchangeKernel::pairwise;
+  if (!cluster_->expert_kernels) {
+    return ExchangeKernel::pairwise;
+  }
+  return wanted;
 }
 
 ExchangeCost CollectiveModel::exchange(ExchangeKernel kernel, ExchangeDirection direction,
@@ -162,6 +177,24 @@ ExchangeCost CollectiveModel::exchange(ExchangeKernel kernel, ExchangeDirection 
       const NormalKernels& kernels = cluster_->expert_kernels->normal;
       const NormalExchange& fit = is_dispatch ? kernels.dispatch : kernels.combine;
       return {fit.notify + exchange_time(fit, size), std::min(0.9, communication_sms_ / sm_count_)};
+    }
+    case ExchangeKernel::nvlink_one_sided:
+    case ExchangeKernel::nvlink_two_sided: {
+      const std::optional<NvlinkKernels>& kernels =
+          kernel == ExchangeKernel::nvlink_one_sided ? cluster_->expert_kernels->nvlink_one_sided
+                                                     : cluster_->expert_kernels->nvlink_two_sided;
+      MOESIM_CHECK(kernels.has_value(), "a scenario may only ask for kernels that there are");
+      const bool is_short = format == NumberFormat::nvfp4 || format == NumberFormat::mxfp4;
+      const NvlinkExchange& combine = is_short && kernels->combine_low_precision
+                                          ? *kernels->combine_low_precision
+                                          : kernels->combine;
+      Seconds time = exchange_time(is_dispatch ? kernels->dispatch : combine, size);
+      if (is_dispatch && kernels->prepare) {
+        ExchangeSize indices = size;  // a choice of rank and slot for each selection
+        indices.hidden = 0;
+        time += exchange_time(*kernels->prepare, indices);
+      }
+      return {time, 0.0};
     }
     case ExchangeKernel::pairwise: {
       // Plain all-to-all of the framework: one copy per selection; the NIC and the scale-up network
@@ -187,7 +220,8 @@ Seconds CollectiveModel::within_domain(CollectiveOp op, std::int64_t ranks, Byte
   const Bytes wire = wire_bytes(op, static_cast<double>(ranks), buffer);
   Seconds best(0);
   bool found = false;
-  for (const CollectiveLibrary library : {CollectiveLibrary::nccl, CollectiveLibrary::custom}) {
+  for (const CollectiveLibrary library :
+       {CollectiveLibrary::nccl, framework_, CollectiveLibrary::custom}) {
     if (const CollectiveLaw* law = cluster_->law(op, CollectiveScope::scale_up, library)) {
       const Seconds time = law_time(*law, static_cast<double>(ranks), buffer);
       best = found ? std::min(best, time) : time;
@@ -206,6 +240,16 @@ Seconds CollectiveModel::within_domain(CollectiveOp op, std::int64_t ranks, Byte
            wire / (scale_up.achieved ? scale_up.achieved->value : scale_up.rate.value);
   }
   return best;
+}
+
+CollectiveLibrary framework_of(const std::string& software) {
+  for (const auto& [name, library] : {std::pair{"sglang", CollectiveLibrary::sglang},
+                                      std::pair{"trtllm", CollectiveLibrary::trtllm}}) {
+    if (software.starts_with(name)) {
+      return library;
+    }
+  }
+  return CollectiveLibrary::vllm;
 }
 
 Seconds CollectiveModel::collective(CollectiveOp op, std::int64_t ranks, Bytes buffer) const {
@@ -232,8 +276,12 @@ Seconds CollectiveModel::collective(CollectiveOp op, std::int64_t ranks, Bytes b
   Seconds between =
       hop * (op == CollectiveOp::point_to_point ? 1.0 : rounds * (domains - 1.0)) + wire / nic;
   if (op == CollectiveOp::all_to_all) {
-    between = hop + wire / nic;  // all peers at once
-  } else if (op == CollectiveOp::all_reduce) {
+    // All peers at once, those of the own domain beside the others: nothing is combined on the way,
+    // so each GPU's card carries all that leaves its domain.
+    const Bytes inside = buffer / domains;
+    return std::max(within_domain(op, domain_gpus_, inside), hop + (buffer - inside) / nic);
+  }
+  if (op == CollectiveOp::all_reduce) {
     const double depth = std::ceil(std::log2(domains));
     between = std::min(between, hop * (rounds * depth) + share * rounds / nic);
   }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "sim/base/number_format.h"
 #include "sim/base/units.h"
@@ -34,7 +35,18 @@ struct ExchangeDemand {
 enum class ExchangeDirection : std::uint8_t { dispatch, combine };
 
 /// Which kernels carry the exchange.
-enum class ExchangeKernel : std::uint8_t { low_latency, normal, pairwise };
+enum class ExchangeKernel : std::uint8_t {
+  low_latency,
+  normal,
+  pairwise,
+  nvlink_one_sided,
+  nvlink_two_sided
+};
+/// Kernels that send a token once to each distinct rank, not once to each expert.
+constexpr bool sends_rank_copies(ExchangeKernel kernel) {
+  return kernel == ExchangeKernel::normal || kernel == ExchangeKernel::nvlink_one_sided ||
+         kernel == ExchangeKernel::nvlink_two_sided;
+}
 
 /// One exchange as its kernels see it.
 struct ExchangeSize {
@@ -51,6 +63,7 @@ struct ExchangeSize {
 /// Seconds of the data kernel alone: without `notify`.
 Seconds exchange_time(const LowLatencyExchange& fit, const ExchangeSize& size);
 Seconds exchange_time(const NormalExchange& fit, const ExchangeSize& size);
+Seconds exchange_time(const NvlinkExchange& fit, const ExchangeSize& size);
 
 /// Seconds of a collective among `ranks` > 1; `buffer` as nccl-tests counts it.
 Seconds law_time(const CollectiveLaw& law, double ranks, Bytes buffer);
@@ -66,9 +79,11 @@ struct ExchangeCost {
 
 class CollectiveModel {
  public:
-  /// `sm_count` of the device; `communication_sms` overrides the profile's figure when >= 0.
+  /// `sm_count` of the device; `communication_sms` overrides the profile's figure when >= 0;
+  /// `framework`: whose own kernels compete with NCCL's.
   CollectiveModel(const ClusterProfile& cluster, std::int64_t sm_count,
-                  std::int64_t communication_sms = -1);
+                  std::int64_t communication_sms = -1,
+                  CollectiveLibrary framework = CollectiveLibrary::vllm);
 
   /// GPUs of one scale-up domain.
   std::int64_t domain_gpus() const { return domain_gpus_; }
@@ -99,7 +114,11 @@ class CollectiveModel {
   std::int64_t domain_gpus_ = 1;
   double sm_count_ = 1;
   double communication_sms_ = 0;
+  CollectiveLibrary framework_ = CollectiveLibrary::vllm;
 };
+
+/// The library of a stack such as "trtllm-1.3.0rc20"; vLLM's when it names none of those known.
+CollectiveLibrary framework_of(const std::string& software);
 
 /// Bytes of one token's copy: elements, their scales (fp8_block: an fp32 per 128) and the kernel's
 /// header.

@@ -89,8 +89,10 @@ class Builder {
         if (gpus.size() < 2) {
           return;
         }
-        const BytesPerSecond pair =
-            links.pair_rate ? links.pair_rate->value : rate / static_cast<double>(gpus.size() - 1);
+        // `pair_rate` is a line rate; good copies get as much of it as of all links together.
+        const BytesPerSecond pair = links.pair_rate
+                                        ? links.pair_rate->value * (rate / links.rate.value)
+                                        : rate / static_cast<double>(gpus.size() - 1);
         for (std::size_t a = 0; a < gpus.size(); ++a) {
           for (std::size_t b = a + 1; b < gpus.size(); ++b) {
             topology_.connect(gpus[a], gpus[b], pair, links.latency.value);
@@ -106,8 +108,17 @@ class Builder {
     }
   }
 
+  // A card beside its GPU on one PCIe switch: what it moves crosses the GPU's lanes, as copies from
+  // the host do. With C2C the host has a link of its own.
+  bool shares_lanes(const NodeGroup& group) const {
+    return options_.nic_behind_pcie && options_.with_host && group.host.link == HostLink::pcie &&
+           group.scale_up.kind != ScaleUpKind::pcie && group.nics.per_node >= group.gpus_per_node &&
+           profile_.fabric.kind != FabricKind::none;
+  }
+
   // PCIe switches of `gpus_per_uplink` GPUs under one host bridge, with memory and drives.
   NodeId host(const NodeGroup& group, const std::string& prefix, const std::vector<NodeId>& gpus) {
+    lanes_.clear();
     const Host& host = group.host;
     const auto machine = static_cast<std::uint32_t>(machine_);
     const NodeId bridge = topology_.add_node(NodeKind::host_bridge, prefix + "host", machine);
@@ -119,7 +130,14 @@ class Builder {
                                prefix + "pcie" + std::to_string(i / host.gpus_per_uplink), machine);
         topology_.connect(pcie, bridge, host.link_rate.value, Seconds(0.0));
       }
-      topology_.connect(gpus[i], pcie, host.link_rate.value,
+      NodeId below = gpus[i];
+      if (shares_lanes(group)) {
+        lanes_.push_back(topology_.add_node(NodeKind::pcie_switch,
+                                            prefix + "lanes" + std::to_string(i), machine));
+        topology_.connect(gpus[i], lanes_.back(), host.link_rate.value, Seconds(0.0));
+        below = lanes_.back();
+      }
+      topology_.connect(below, pcie, host.link_rate.value,
                         group.scale_up.kind == ScaleUpKind::pcie
                             ? group.scale_up.latency.value / 2.0
                             : Seconds(0.0));
@@ -157,7 +175,8 @@ class Builder {
       // `per_node / gpus` cards for each GPU act as one.
       const double cards = static_cast<double>(nics.per_node / num_gpus);
       for (std::int64_t i = 0; i < num_gpus; ++i) {
-        ports_.push_back({gpus[i], machine_, i, rate * cards, half});
+        ports_.push_back(
+            {shares_lanes(group) ? lanes_[i] : gpus[i], machine_, i, rate * cards, half});
       }
       return;
     }
@@ -237,6 +256,7 @@ class Builder {
   const TopologyOptions& options_;
   Topology topology_;
   std::int64_t machine_ = 0;
+  std::vector<NodeId> lanes_;  // of the node's GPUs, where cards share them
   std::vector<NetworkPort> ports_;
   std::string domain_;
   NodeId domain_switch_{};

@@ -18,7 +18,9 @@ namespace moesim {
 struct TopologyOptions {
   std::int64_t num_nodes = 1;  ///< for the group without a number of its own; > 0
   FabricPaths paths = FabricPaths::trunked;
-  bool with_host = false;  ///< also PCIe trees, host memory and NVMe
+  bool with_host = false;        ///< also PCIe trees, host memory and NVMe
+  bool nic_behind_pcie = false;  ///< a GPU's own card shares its PCIe lanes with host copies;
+                                 ///< needs `with_host`
   Bytes message;  ///< size of the messages that make up a flow; a card that is known to send so
                   ///< many a second carries no more than that. 0: no such limit
 };

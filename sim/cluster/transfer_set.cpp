@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "sim/base/error.h"
 
@@ -53,6 +54,19 @@ TransferSet TransferSet::columns(std::vector<std::uint32_t> sources,
   set.sources_ = std::move(sources);
   set.destinations_ = std::move(destinations);
   set.bytes_ = std::move(bytes);
+  return set;
+}
+
+TransferSet TransferSet::endless(const std::vector<Copy>& copies) {
+  std::vector<std::uint32_t> sources, destinations;
+  for (const Copy& copy : copies) {
+    sources.push_back(copy.source);
+    destinations.push_back(copy.destination);
+  }
+  TransferSet set =
+      columns(std::move(sources), std::move(destinations), std::vector<double>(copies.size(), 0.0));
+  std::fill(set.bytes_.begin(), set.bytes_.end(), std::numeric_limits<double>::infinity());
+  set.is_endless_ = true;
   return set;
 }
 

@@ -30,6 +30,9 @@ class TransferSet {
   static TransferSet matrix(std::uint32_t num_ranks, std::vector<double> bytes);
   /// Copies in any order, repetition allowed; bytes finite and >= 0.
   static TransferSet copies(const std::vector<Copy>& copies);
+  /// Copies that never end: traffic that others contend with. They complete nothing, and neither
+  /// `finish` nor `link_bytes` of a network counts them. `Copy::bytes` is not read.
+  static TransferSet endless(const std::vector<Copy>& copies);
   /// As `copies`, columns apart, equal lengths.
   static TransferSet columns(std::vector<std::uint32_t> sources,
                              std::vector<std::uint32_t> destinations, std::vector<double> bytes);
@@ -48,11 +51,13 @@ class TransferSet {
   bool is_matrix() const { return sources_.empty() && num_ranks_ > 0; }
   /// All flows carry the same bytes.
   bool is_uniform() const { return bytes_.empty(); }
+  bool is_endless() const { return is_endless_; }
 
  private:
   std::uint32_t num_ranks_ = 0;
   std::uint32_t num_flows_ = 0;
   double per_pair_ = 0.0;
+  bool is_endless_ = false;
   std::vector<std::uint32_t> sources_;
   std::vector<std::uint32_t> destinations_;
   std::vector<double> bytes_;

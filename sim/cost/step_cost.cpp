@@ -19,9 +19,19 @@ constexpr double kSyncError = 0.20;
 // throughput (MLPerf Inference v4.1, Mixtral 8x7B).
 constexpr double kMachineError = 0.036;
 ExchangeKernel kernel_for(DispatchKernel dispatch, Phase phase) {
-  const bool is_low_latency = dispatch == DispatchKernel::low_latency ||
-                              (dispatch == DispatchKernel::automatic && phase == Phase::decode);
-  return is_low_latency ? ExchangeKernel::low_latency : ExchangeKernel::normal;
+  switch (dispatch) {
+    case DispatchKernel::low_latency:
+      return ExchangeKernel::low_latency;
+    case DispatchKernel::normal:
+      return ExchangeKernel::normal;
+    case DispatchKernel::nvlink_one_sided:
+      return ExchangeKernel::nvlink_one_sided;
+    case DispatchKernel::nvlink_two_sided:
+      return ExchangeKernel::nvlink_two_sided;
+    case DispatchKernel::automatic:
+      break;
+  }
+  return phase == Phase::decode ? ExchangeKernel::low_latency : ExchangeKernel::normal;
 }
 
 /// Seconds of a run of ops on one stream, by what they were for.
@@ -413,7 +423,8 @@ StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routin
             scenario.curves != nullptr && !scenario.curves->software.empty()),
       collectives_(*scenario.cluster,
                    scenario.device->sm_count ? scenario.device->sm_count->value : 1,
-                   scenario.spec.communication.communication_sms.value_or(-1)),
+                   scenario.spec.communication.communication_sms.value_or(-1),
+                   framework_of(scenario.spec.software)),
       loads_(loads != nullptr ? *loads
                               : LoadView(scenario, routing, template_, collectives_.domain_gpus())),
       overlap_(scenario.spec.communication.overlap),

@@ -225,6 +225,9 @@ std::uint32_t FlowState::add_transfer(double now, TransferSet set) {
       added[link_of_slot_[slot]] += bundle_bytes[bundle];
     }
   }
+  if (flows.is_endless()) {
+    std::fill(added.begin(), added.end(), 0.0);
+  }
   double busiest = 0.0;
   for (std::uint32_t link = 0; link < added.size(); ++link) {
     link_bytes_[link] += added[link];

@@ -58,7 +58,7 @@ class OffloadEngine {
       : spec_(spec.gpu),
         is_in_lockstep_(spec.is_in_lockstep && demand.size() > 1),
         warm_up_steps_(warm_up_steps),
-        plan_(node.routes(RoutePolicy::shortest)),
+        plan_(std::make_unique<SharedPlan>(node.routes(RoutePolicy::shortest), spec.background)),
         network_(*plan_),
         layer_time_(SimTime::from_seconds(spec.gpu.layer_seconds)),
         dispatch_time_(SimTime::from_seconds(spec.gpu.host_dispatch)),
@@ -73,6 +73,9 @@ class OffloadEngine {
     MOESIM_CHECK(memory_ != kNoIndex && node.num_gpus() >= demand.size(),
                  "a node with host memory and a GPU for every trace");
     MOESIM_CHECK(spec_.host_slots < 0 || drives_ != kNoIndex, "experts below memory need drives");
+    if (!spec.background.empty()) {
+      network_.start(SimTime(), plan_->transfer());
+    }
     CacheSpec host;
     host.scope = CacheScope::global;
     host.slots = std::max(spec_.host_slots, 0);
@@ -337,7 +340,7 @@ class OffloadEngine {
   const OffloadSpec& spec_;
   bool is_in_lockstep_;
   int warm_up_steps_;
-  std::unique_ptr<RoutePlan> plan_;
+  std::unique_ptr<SharedPlan> plan_;
   FlowNetwork network_;
   std::uint32_t memory_ = kNoIndex;
   std::uint32_t drives_ = kNoIndex;

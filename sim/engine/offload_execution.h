@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "sim/cluster/background.h"
 #include "sim/cluster/topology.h"
 #include "sim/moe/expert_cache_timing.h"
 
@@ -19,6 +20,7 @@ namespace moesim {
 struct OffloadNode {
   OffloadSpec gpu;  ///< every GPU alike; its link and drive rates are the graph's
   bool is_in_lockstep = false;
+  std::vector<Stream> background;  ///< other copies on the node's links, endless
 };
 
 struct OffloadNodeReport {

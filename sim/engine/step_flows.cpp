@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/cluster/background.h"
 #include "sim/cluster/collective_flows.h"
 #include "sim/cluster/fault.h"
 #include "sim/cluster/topology_presets.h"
 #include "sim/engine/flow_network.h"
+#include "sim/engine/step_graph.h"
 
 namespace moesim {
 namespace {
@@ -28,6 +30,15 @@ ClusterProfile without_rates(ClusterProfile profile) {
     ExpertKernels& kernels = *profile.expert_kernels;
     for (LowLatencyExchange* fit : {&kernels.low_latency.dispatch, &kernels.low_latency.combine}) {
       fit->nic_rate = fit->scale_up_rate = fit->one_node_rate = endless;
+    }
+    for (std::optional<NvlinkKernels>* some :
+         {&kernels.nvlink_one_sided, &kernels.nvlink_two_sided}) {
+      if (*some) {
+        (*some)->dispatch.rate = (*some)->combine.rate = endless;
+        if ((*some)->combine_low_precision) {
+          (*some)->combine_low_precision->rate = endless;
+        }
+      }
     }
     for (NormalExchange* fit : {&kernels.normal.dispatch, &kernels.normal.combine}) {
       // What SMs do for copies becomes a rate of the ports.
@@ -54,12 +65,39 @@ BytesPerSecond normal_copy_rate(NormalExchange fit, const ExchangeSize& size) {
   return bytes / (exchange_time(fit, size) - exchange_time(fit, empty));
 }
 
+/// Bytes a second of a stream of each entry of /background now, mean.
+std::vector<double> stream_rates(const FlowNetwork& flows, const SharedPlan& plan,
+                                 std::size_t num_entries) {
+  const std::vector<BytesPerSecond> rates = flows.link_rates();
+  std::vector<double> sums(num_entries, 0.0);
+  std::vector<double> counts(num_entries, 0.0);
+  for (std::size_t i = 0; i < plan.streams().size(); ++i) {
+    const std::uint32_t entry = plan.streams()[i].entry;
+    sums[entry] += rates[plan.limit_link(i)].value();
+    counts[entry] += 1.0;
+  }
+  for (std::size_t entry = 0; entry < num_entries; ++entry) {
+    sums[entry] /= std::max(1.0, counts[entry]);
+  }
+  return sums;
+}
+
 }  // namespace
 
 struct StepFlows::Network {
   Topology topology;
   std::unique_ptr<RoutePlan> plan;
+  const SharedPlan* shared = nullptr;  // `plan`, when there is other traffic
   Bytes header;
+
+  /// A network in which the other traffic, if any, is under way.
+  FlowNetwork flows(const FlowAccuracy& accuracy) const {
+    FlowNetwork network(*plan, accuracy);
+    if (shared != nullptr) {
+      network.start(SimTime(), shared->transfer());
+    }
+    return network;
+  }
 };
 
 std::span<const Choice<LinkClass>> choices_of(LinkClass) {
@@ -74,6 +112,7 @@ std::span<const Choice<LinkClass>> choices_of(LinkClass) {
 
 StepFlows::StepFlows(const Scenario& scenario, const StepCostModel& model)
     : model_(model),
+      num_background_(scenario.spec.background.size()),
       start_up_(model.collectives().with_profile(without_rates(model.collectives().profile()))) {
   const StepTemplate& step = model.step_template();
   const std::int64_t domain =
@@ -108,9 +147,20 @@ StepFlows::StepFlows(const Scenario& scenario, const StepCostModel& model)
       scale_up = normal_copy_rate(fit, probe);
       nic = fit.nic_rate;
       network->header = fit.header;
+    } else if (kernel == ExchangeKernel::nvlink_one_sided ||
+               kernel == ExchangeKernel::nvlink_two_sided) {
+      const NvlinkKernels& kernels = kernel == ExchangeKernel::nvlink_one_sided
+                                         ? *profile.expert_kernels->nvlink_one_sided
+                                         : *profile.expert_kernels->nvlink_two_sided;
+      const NvlinkExchange& fit = is_dispatch ? kernels.dispatch : kernels.combine;
+      scale_up = fit.rate;
+      network->header = fit.header;
     }
-    // A rank's copies to itself pass its SMs too: links carry the other shares at that rate.
-    scale_up *= domain > 1 ? static_cast<double>(domain - 1) / static_cast<double>(domain) : 1.0;
+    if (kernel == ExchangeKernel::low_latency || kernel == ExchangeKernel::normal ||
+        kernel == ExchangeKernel::pairwise) {
+      // A rank's copies to itself pass its SMs too: links carry the other shares at that rate.
+      scale_up *= domain > 1 ? static_cast<double>(domain - 1) / static_cast<double>(domain) : 1.0;
+    }
     node.scale_up.achieved = Sourced<BytesPerSecond>{{}, scale_up};
     if (kernel != ExchangeKernel::pairwise) {
       // Kernel start-ups hold these latencies.
@@ -125,8 +175,10 @@ StepFlows::StepFlows(const Scenario& scenario, const StepCostModel& model)
     const bool is_message_a_copy = kernel == ExchangeKernel::low_latency;
     network->topology = cluster_topology(
         profile,
-        {.num_nodes = scenario.spec.nodes,
+        {.num_nodes = nodes_with_background(scenario.spec.background, profile, scenario.spec.nodes),
          .paths = profile.fabric.paths,
+         .with_host = needs_host(scenario.spec.background),
+         .nic_behind_pcie = true,
          .message = is_message_a_copy ? copy_bytes(step.hidden, NumberFormat::fp8, network->header)
                                       : Bytes(0)});
     std::vector<Fault> faults;
@@ -135,6 +187,14 @@ StepFlows::StepFlows(const Scenario& scenario, const StepCostModel& model)
     }
     apply_faults(network->topology, faults, scenario.file);
     network->plan = network->topology.routes(route_policy(profile.fabric.paths), scenario.file);
+    std::vector<Stream> streams =
+        background_streams(scenario.spec.background, network->topology, scenario.spec.nodes,
+                           profile.node_groups.front().gpus_per_node, scenario.file);
+    if (!streams.empty()) {
+      auto shared = std::make_unique<SharedPlan>(std::move(network->plan), std::move(streams));
+      network->shared = shared.get();
+      network->plan = std::move(shared);
+    }
     networks_[static_cast<std::size_t>(direction)] = std::move(network);
   }
 }
@@ -180,7 +240,7 @@ FlowedExchange StepFlows::carry(ExchangeDirection direction, const PassLoads& pa
     }
     stages = forwarded_stages(traffic);
   } else {
-    if (kernel == ExchangeKernel::normal) {
+    if (sends_rank_copies(kernel)) {
       for (double& bytes : traffic.rank_bytes) {
         bytes *= pass.copies_per_rank;
       }
@@ -188,8 +248,12 @@ FlowedExchange StepFlows::carry(ExchangeDirection direction, const PassLoads& pa
     stages = pairwise_stages(traffic);
   }
 
-  FlowNetwork flows(*network.plan, {.window_fraction = kWindow});
+  FlowNetwork flows = network.flows({.window_fraction = kWindow});
   const TransferId id = flows.start(SimTime(), stages.front());
+  FlowedExchange result;
+  if (network.shared != nullptr) {
+    result.background = stream_rates(flows, *network.shared, num_background_);
+  }
   flows.finish();
   const std::span<const double> ends = flows.flow_ends(id);
   std::vector<double> arrival(gpus, 0.0);
@@ -201,7 +265,6 @@ FlowedExchange StepFlows::carry(ExchangeDirection direction, const PassLoads& pa
       arrival[destination] = std::max(arrival[destination], ends[flow]);
     }
   }
-  FlowedExchange result;
   result.seconds.resize(gpus);
   for (std::uint32_t gpu = 0; gpu < gpus; ++gpu) {
     const ExchangeDemand& demand = pass.exchange[gpu];
@@ -216,7 +279,7 @@ FlowedExchange StepFlows::carry(ExchangeDirection direction, const PassLoads& pa
                                          .seconds.value());
   }
   const std::span<const double> bytes = flows.link_bytes();
-  result.link_bytes.assign(bytes.begin(), bytes.end());
+  result.link_bytes.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(num_links()));
   return result;
 }
 
@@ -238,14 +301,23 @@ Seconds StepFlows::collective(CollectiveOp op, std::int64_t ranks, Bytes buffer)
         (within + static_cast<std::uint32_t>(domain)) % static_cast<std::uint32_t>(ranks);
     copies.push_back({gpu, group * static_cast<std::uint32_t>(ranks) + next, bytes});
   }
-  FlowNetwork flows(*networks_[0]->plan);
+  FlowNetwork flows = networks_[0]->flows({});
   flows.start(SimTime(), TransferSet::copies(copies));
   const Seconds network = flows.finish().seconds();
   return model.collective(op, domain, buffer) +
          model.profile().node_groups.front().nics.latency.value * rounds + network;
 }
 
-std::size_t StepFlows::num_links() const { return networks_[0]->plan->links().size(); }
+void FlowTotals::add(const FlowedExchange& exchange, double share) {
+  exchange_s += exchange.longest;
+  uncontended_s += exchange.uncontended;
+  background.resize(exchange.background.size(), 0.0);
+  for (std::size_t i = 0; i < background.size(); ++i) {
+    background[i] += exchange.background[i] * share;
+  }
+}
+
+std::size_t StepFlows::num_links() const { return 2 * networks_[0]->topology.links().size(); }
 
 std::string StepFlows::link_name(LinkIndex link) const {
   return networks_[0]->plan->link_name(link);

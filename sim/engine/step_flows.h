@@ -5,8 +5,9 @@
 // A kernel's own limits become capacities of the ports (its network rate, and the rate at which its
 // SMs copy within a domain); its start-up and its work a token stay what the closed form says. Then
 // where nothing contends both fidelities agree, and what flows add is the price of the fabric: few
-// uplinks, hashed paths, shared cards, incast, faults. All ranks of an exchange start together, as
-// the executor's groups do; exchanges of two micro-batches follow each other on one stream.
+// uplinks, hashed paths, shared cards, incast, faults, other traffic (/background). All ranks of an
+// exchange start together, as the executor's groups do; exchanges of two micro-batches follow each
+// other on one stream.
 #pragma once
 
 #include <array>
@@ -28,16 +29,17 @@ std::span<const Choice<LinkClass>> choices_of(LinkClass);
 
 /// One exchange as flows saw it.
 struct FlowedExchange {
-  std::vector<float> seconds;     ///< [GPUs] until all that a GPU sends and receives has arrived
-  std::vector<float> link_bytes;  ///< [links]
-  double longest = 0;             ///< seconds of the slowest GPU
-  double uncontended = 0;         ///< the closed form of the same loads, slowest GPU
+  std::vector<float> seconds;      ///< [GPUs] until all that a GPU sends and receives has arrived
+  std::vector<float> link_bytes;   ///< [links]
+  double longest = 0;              ///< seconds of the slowest GPU
+  double uncontended = 0;          ///< the closed form of the same loads, slowest GPU
+  std::vector<double> background;  ///< [/background] bytes/s of a stream at the start, mean
 };
 
 class StepFlows {
  public:
-  /// Throws InputError at the scenario's file: no graph of the cluster, a fault that names nothing,
-  /// GPUs that a fault cuts off.
+  /// Throws InputError at the scenario's file: no graph of the cluster, a fault or a stream that
+  /// names nothing, GPUs that a fault cuts off.
   StepFlows(const Scenario& scenario, const StepCostModel& model);
   ~StepFlows();
 
@@ -58,6 +60,7 @@ class StepFlows {
   struct Network;
 
   const StepCostModel& model_;
+  std::size_t num_background_ = 0;
   CollectiveModel start_up_;                          // without rates: what does not cross links
   std::array<std::unique_ptr<Network>, 2> networks_;  // by direction
 };

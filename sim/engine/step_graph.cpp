@@ -226,9 +226,8 @@ class StepGraphBuilder {
           model_.exchange_kernel(),
           is_dispatch ? ExchangeDirection::dispatch : ExchangeDirection::combine, demand,
           step_.hidden, format);
-      const double copies = model_.exchange_kernel() == ExchangeKernel::normal
-                                ? demand.node_copies
-                                : demand.remote_selections;
+      const double copies = sends_rank_copies(model_.exchange_kernel()) ? demand.node_copies
+                                                                        : demand.remote_selections;
       nic_bytes_[gpu] += copies * copy_bytes(step_.hidden, format, Bytes(0)).value();
       const Seconds seconds = flowed == nullptr ? cost.seconds : Seconds(flowed->seconds[gpu]);
       row[gpu] = add_task(gpu, kCommunication, kind, seconds, text, last_[m][gpu]);
@@ -391,8 +390,7 @@ FlowTotals flow_totals(const StepFlows& flows, const StepGraphBuilder& builder,
   FlowTotals totals;
   std::vector<double> busy(flows.num_links(), 0.0);  // seconds at full rate
   for (const auto& carried : builder.carried()) {
-    totals.exchange_s += carried.flows->longest;
-    totals.uncontended_s += carried.flows->uncontended;
+    totals.add(*carried.flows, 1.0 / static_cast<double>(builder.carried().size()));
     for (LinkIndex link = 0; link < busy.size(); ++link) {
       busy[link] +=
           carried.flows->link_bytes[link] / flows.capacity(carried.direction, link).value();

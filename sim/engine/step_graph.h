@@ -28,6 +28,8 @@
 
 namespace moesim {
 
+struct FlowedExchange;
+
 /// Realised loads, means over layers and micro-batches.
 struct DrawnLoads {
   double rank_max_over_mean = 1;
@@ -50,6 +52,11 @@ struct FlowTotals {
   double uncontended_s = 0;  ///< the same by the closed form of the same loads
   /// Busiest link of each class (LinkClass): its name and bytes / (capacity * step).
   std::vector<std::pair<std::string, std::pair<std::string, double>>> busiest;
+  /// [/background] bytes/s of a stream while exchanges begin, mean over exchanges.
+  std::vector<double> background;
+
+  /// Counts one of the step's exchanges; `share` is one over their number.
+  void add(const FlowedExchange& exchange, double share);
 };
 
 struct StepExecution {

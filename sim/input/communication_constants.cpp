@@ -50,7 +50,10 @@ std::span<const Choice<CollectiveScope>> choices_of(CollectiveScope) {
 std::span<const Choice<CollectiveLibrary>> choices_of(CollectiveLibrary) {
   static constexpr Choice<CollectiveLibrary> kChoices[] = {
       {CollectiveLibrary::nccl, "nccl", "NCCL or RCCL"},
-      {CollectiveLibrary::custom, "custom", "a serving framework's own kernels"},
+      {CollectiveLibrary::vllm, "vllm", "vLLM's own kernels"},
+      {CollectiveLibrary::sglang, "sglang", "SGLang's own kernels"},
+      {CollectiveLibrary::trtllm, "trtllm", "TensorRT-LLM's own kernels"},
+      {CollectiveLibrary::custom, "custom", "a serving framework's own kernels, whichever it is"},
   };
   return kChoices;
 }
@@ -167,6 +170,37 @@ const Fields<NormalExchange>& fields_of(const NormalExchange*) {
   return table;
 }
 
+const Fields<NvlinkExchange>& fields_of(const NvlinkExchange*) {
+  static const Fields<NvlinkExchange> table = [] {
+    using X = NvlinkExchange;
+    Fields<X> f("exchange over NVLink",
+                "t = alpha + ranks * rank + tokens * (token + copy * own) + remote / rate");
+    f.add("alpha_s", &X::alpha, seconds("time of an empty call"));
+    f.add("rank_s", &X::rank_s, cost("a rank of the exchange", "s"));
+    f.add("token_s", &X::token_s, cost("a token of the sender", "s"));
+    f.add("own_s_per_byte", &X::own_s_per_byte, cost("each token once", "s_per_byte"));
+    f.add("bytes_per_s", &X::rate, rate("copies to other ranks"));
+    f.add("header_bytes", &X::header, bytes("per copy, beside values and scales"));
+    add_provenance(f);
+    return f;
+  }();
+  return table;
+}
+
+const Fields<NvlinkKernels>& fields_of(const NvlinkKernels*) {
+  static const Fields<NvlinkKernels> table =
+      Fields<NvlinkKernels>("kernels over NVLink", "one copy per distinct rank of a domain")
+          .add("software", &NvlinkKernels::software, {.doc = "library and version"})
+          .add("dispatch", &NvlinkKernels::dispatch,
+               {.doc = "tokens on their way to experts", .required = true})
+          .add("combine", &NvlinkKernels::combine,
+               {.doc = "expert outputs on their way back", .required = true})
+          .add("prepare", &NvlinkKernels::prepare, {.doc = "sizes and indices, before a dispatch"})
+          .add("combine_low_precision", &NvlinkKernels::combine_low_precision,
+               {.doc = "expert outputs in four bits"});
+  return table;
+}
+
 const Fields<LowLatencyKernels>& fields_of(const LowLatencyKernels*) {
   static const Fields<LowLatencyKernels> table =
       Fields<LowLatencyKernels>("low-latency kernels", "one copy per selected expert")
@@ -194,7 +228,11 @@ const Fields<ExpertKernels>& fields_of(const ExpertKernels*) {
           .add("low_latency", &ExpertKernels::low_latency,
                {.doc = "for decode: one copy per selected expert", .required = true})
           .add("normal", &ExpertKernels::normal,
-               {.doc = "for prefill and training: one copy per node", .required = true});
+               {.doc = "for prefill and training: one copy per node", .required = true})
+          .add("nvlink_one_sided", &ExpertKernels::nvlink_one_sided,
+               {.doc = "inside one NVLink domain: ranks store where the data is wanted"})
+          .add("nvlink_two_sided", &ExpertKernels::nvlink_two_sided,
+               {.doc = "inside one NVLink domain: through buffers that receivers empty"});
   return table;
 }
 

@@ -22,7 +22,7 @@ enum class CollectiveOp { all_to_all, all_gather, reduce_scatter, all_reduce, po
 std::span<const Choice<CollectiveOp>> choices_of(CollectiveOp);
 enum class CollectiveScope { scale_up, scale_out };
 std::span<const Choice<CollectiveScope>> choices_of(CollectiveScope);
-enum class CollectiveLibrary { nccl, custom };
+enum class CollectiveLibrary { nccl, vllm, sglang, trtllm, custom };
 std::span<const Choice<CollectiveLibrary>> choices_of(CollectiveLibrary);
 
 /// t = alpha + wire / B over `ranks`; wire per rank and direction is S(n-1)/n, twice that for
@@ -31,7 +31,7 @@ struct CollectiveFit : Provenance {
   CollectiveOp op = CollectiveOp::all_reduce;
   CollectiveScope scope = CollectiveScope::scale_up;
   CollectiveLibrary library =
-      CollectiveLibrary::nccl;  ///< custom: framework kernels in CUDA graphs
+      CollectiveLibrary::nccl;  ///< others: a framework's kernels in CUDA graphs
   std::int64_t ranks = 0;
   Seconds alpha;
   BytesPerSecond rate;
@@ -110,6 +110,24 @@ struct NormalExchange : Provenance {
   std::optional<ExchangeWork> one_node_work;  ///< all ranks in one node
 };
 
+/// One direction of an exchange whose ranks store into each other's memory over one NVLink domain
+/// (TensorRT-LLM's multi-node NVLink kernels). A token goes once to each of its distinct ranks:
+/// t = alpha + ranks * rank + N * token + N * copy * own + remote * copy / rate.
+struct NvlinkExchange : Provenance {
+  Seconds alpha;
+  double rank_s = 0;          ///< a rank of the exchange: its flag or count
+  double token_s = 0;         ///< a token of the sender
+  double own_s_per_byte = 0;  ///< of each token once, whoever gets it
+  BytesPerSecond rate;        ///< copies to other ranks
+  Bytes header;               ///< per copy, beside values and scales
+};
+struct NvlinkKernels {
+  std::string software;  ///< library and version
+  NvlinkExchange dispatch, combine;
+  std::optional<NvlinkExchange> prepare;                ///< sizes and indices, before a dispatch
+  std::optional<NvlinkExchange> combine_low_precision;  ///< in four bits
+};
+
 struct LowLatencyKernels {
   LowLatencyExchange dispatch, combine;
 };
@@ -121,6 +139,7 @@ struct NormalKernels {
 struct ExpertKernels {
   LowLatencyKernels low_latency;
   NormalKernels normal;
+  std::optional<NvlinkKernels> nvlink_one_sided, nvlink_two_sided;
 };
 
 const Fields<CollectiveFit>& fields_of(const CollectiveFit*);
@@ -129,6 +148,8 @@ const Fields<CollectiveLaw>& fields_of(const CollectiveLaw*);
 const Fields<ExchangeWork>& fields_of(const ExchangeWork*);
 const Fields<LowLatencyExchange>& fields_of(const LowLatencyExchange*);
 const Fields<NormalExchange>& fields_of(const NormalExchange*);
+const Fields<NvlinkExchange>& fields_of(const NvlinkExchange*);
+const Fields<NvlinkKernels>& fields_of(const NvlinkKernels*);
 const Fields<LowLatencyKernels>& fields_of(const LowLatencyKernels*);
 const Fields<NormalKernels>& fields_of(const NormalKernels*);
 const Fields<ExpertKernels>& fields_of(const ExpertKernels*);

@@ -284,6 +284,41 @@ ScenarioSpec load_scenario_spec(const std::string& path, const CardLibrary* card
   return spec;
 }
 
+namespace {
+
+/// Background traffic must have links to run on.
+void check_background(const ScenarioSpec& spec, const ClusterProfile& cluster,
+                      const std::string& file, Diagnostics& diagnostics) {
+  const NodeGroup& node = cluster.node_groups.front();
+  for (std::size_t i = 0; i < spec.background.size(); ++i) {
+    const BackgroundSpec& traffic = spec.background[i];
+    const std::string at = "/background/" + std::to_string(i);
+    const bool is_stream = traffic.kind == BackgroundKind::stream;
+    const bool is_ring = traffic.kind == BackgroundKind::gradient_sync ||
+                         traffic.kind == BackgroundKind::expert_swap;
+    const bool is_host =
+        traffic.kind == BackgroundKind::host_to_gpu || traffic.kind == BackgroundKind::gpu_to_host;
+    for (const auto& [text, key] : {std::pair{&traffic.from, "/from"}, {&traffic.to, "/to"}}) {
+      if (text->empty() == is_stream) {
+        diagnostics.add(file, at + key,
+                        is_stream ? "a stream has two ends" : "only a stream names its ends",
+                        is_stream ? "name an endpoint of the topology, such as \"node0/gpu0\""
+                                  : "leave the key out, or set kind to stream");
+      }
+    }
+    if (is_ring && spec.nodes < 2) {
+      diagnostics.add(file, at + "/kind",
+                      choice_name(traffic.kind) + std::string(" goes from node to node"),
+                      "set /nodes to 2 or more");
+    } else if (!is_stream && !is_host && node.nics.per_node == 0) {
+      diagnostics.add(file, at + "/kind", "the nodes of \"" + cluster.id + "\" have no network",
+                      "allowed: host_to_gpu, gpu_to_host, stream");
+    }
+  }
+}
+
+}  // namespace
+
 Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::string& file) {
   Diagnostics diagnostics;
   Scenario scenario;
@@ -360,9 +395,8 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       }
     }
   }
-  if (!spec.faults.empty() && spec.fidelity != Fidelity::flow) {
-    diagnostics.add(file, "/faults", "faults act on links, which only flows see",
-                    "set /fidelity to flow, or leave the key out");
+  if (scenario.cluster != nullptr) {
+    check_background(spec, *scenario.cluster, file, diagnostics);
   }
   diagnostics.throw_if_any();
   return scenario;

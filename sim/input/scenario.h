@@ -110,7 +110,13 @@ struct WorkloadSpec {
 };
 
 enum class OverlapRule : std::uint8_t { serial, shared_expert, two_batch, perfect };
-enum class DispatchKernel : std::uint8_t { automatic, low_latency, normal };
+enum class DispatchKernel : std::uint8_t {
+  automatic,
+  low_latency,
+  normal,
+  nvlink_one_sided,
+  nvlink_two_sided
+};
 
 struct CommunicationConfig {
   OverlapRule overlap = OverlapRule::serial;
@@ -133,6 +139,24 @@ enum class Fidelity : std::uint8_t { analytic, event, flow };
 struct FaultSpec {
   std::string where;         ///< a node ("node3/gpu1") or a link ("node0/gpu0 -- pod0/leaf0")
   double rate_fraction = 0;  ///< of the rate that is left; 0: dead
+};
+
+enum class BackgroundKind : std::uint8_t {
+  kv_in,
+  kv_out,
+  gradient_sync,
+  expert_swap,
+  host_to_gpu,
+  gpu_to_host,
+  stream
+};
+
+/// Traffic that shares links with the step for as long as it lasts.
+struct BackgroundSpec {
+  BackgroundKind kind = BackgroundKind::kv_in;
+  std::optional<double> bytes_per_s;  ///< offered by each GPU; absent: as much as links let through
+  std::int64_t streams = 1;           ///< flows that the bytes of one pair are spread over
+  std::string from, to;               ///< kind stream: names of two endpoints of the topology
 };
 
 /// What happens when a part fails.
@@ -167,11 +191,13 @@ struct ScenarioSpec {
   SloConfig slo;
   Fidelity fidelity = Fidelity::analytic;
   std::vector<FaultSpec> faults;
+  std::vector<BackgroundSpec> background;
   RecoverySpec recovery;
   std::int64_t seed = 1;
 };
 
 const Fields<FaultSpec>& fields_of(const FaultSpec*);
+const Fields<BackgroundSpec>& fields_of(const BackgroundSpec*);
 const Fields<RecoverySpec>& fields_of(const RecoverySpec*);
 const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*);
 
@@ -180,6 +206,7 @@ std::span<const Choice<WorkloadKind>> choices_of(WorkloadKind);
 std::span<const Choice<Phase>> choices_of(Phase);
 std::span<const Choice<OverlapRule>> choices_of(OverlapRule);
 std::span<const Choice<DispatchKernel>> choices_of(DispatchKernel);
+std::span<const Choice<BackgroundKind>> choices_of(BackgroundKind);
 std::span<const Choice<Fidelity>> choices_of(Fidelity);
 
 /// The ways in which the GPUs share the work; every factor known and consistent.

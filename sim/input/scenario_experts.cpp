@@ -271,6 +271,38 @@ std::string divisors_text(std::int64_t value, std::int64_t at_most) {
   return "allowed: " + text;
 }
 
+namespace {
+
+/// Kernels that store into each other's memory need one domain, and constants.
+void check_nvlink_kernels(const ScenarioSpec& spec, const ParallelWays& ways,
+                          const ClusterProfile& cluster, const std::string& file,
+                          Diagnostics& diagnostics) {
+  const DispatchKernel kernel = spec.communication.dispatch;
+  if (kernel != DispatchKernel::nvlink_one_sided && kernel != DispatchKernel::nvlink_two_sided) {
+    return;
+  }
+  const bool is_one_sided = kernel == DispatchKernel::nvlink_one_sided;
+  const char* name = is_one_sided ? "nvlink_one_sided" : "nvlink_two_sided";
+  if (!cluster.expert_kernels || !(is_one_sided ? cluster.expert_kernels->nvlink_one_sided
+                                                : cluster.expert_kernels->nvlink_two_sided)) {
+    diagnostics.add(
+        file, "/communication/dispatch",
+        "\"" + cluster.id + "\" has no constants of " + name + " kernels",
+        "use automatic, or a cluster profile with /expert_kernels/" + std::string(name));
+    return;
+  }
+  const std::int64_t domain = cluster.node_groups.front().scale_up.domain_gpus;
+  if (ways.expert > domain) {
+    diagnostics.add(file, "/communication/dispatch",
+                    std::string(name) + " kernels cannot leave an NVLink domain of " +
+                        number(domain) + " GPUs, and " + number(ways.expert) +
+                        " share out the experts",
+                    "use automatic, or set /parallelism/expert to at most " + number(domain));
+  }
+}
+
+}  // namespace
+
 void check_experts(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
                    const ClusterProfile& cluster, const std::string& file,
                    Diagnostics& diagnostics) {
@@ -297,6 +329,7 @@ void check_experts(const ScenarioSpec& spec, const ModelCard& model, const Paral
     }
   }
   ExpertChecks(spec, *ffn, ways, cluster, file, diagnostics).run();
+  check_nvlink_kernels(spec, ways, cluster, file, diagnostics);
 }
 
 }  // namespace moesim

@@ -49,6 +49,27 @@ std::span<const Choice<DispatchKernel>> choices_of(DispatchKernel) {
        "one copy per selected expert, no SMs taken (DeepEP low latency)"},
       {DispatchKernel::normal, "normal",
        "one copy per node, then NVLink, on some SMs (DeepEP normal)"},
+      {DispatchKernel::nvlink_one_sided, "nvlink_one_sided",
+       "one copy per rank of one NVLink domain, stored where it is wanted (TensorRT-LLM)"},
+      {DispatchKernel::nvlink_two_sided, "nvlink_two_sided",
+       "one copy per rank of one NVLink domain, through buffers (TensorRT-LLM)"},
+  };
+  return kChoices;
+}
+
+std::span<const Choice<BackgroundKind>> choices_of(BackgroundKind) {
+  static constexpr Choice<BackgroundKind> kChoices[] = {
+      {BackgroundKind::kv_in, "kv_in", "each GPU receives caches from a node of another pool"},
+      {BackgroundKind::kv_out, "kv_out", "each GPU sends caches to a node of another pool"},
+      {BackgroundKind::gradient_sync, "gradient_sync",
+       "each GPU sends to its equal in the next node: rings of data-parallel sums"},
+      {BackgroundKind::expert_swap, "expert_swap",
+       "each GPU receives weights from its equal half the nodes away: experts that move"},
+      {BackgroundKind::host_to_gpu, "host_to_gpu",
+       "each GPU reads host memory, over its PCIe lanes"},
+      {BackgroundKind::gpu_to_host, "gpu_to_host",
+       "each GPU writes host memory, over its PCIe lanes"},
+      {BackgroundKind::stream, "stream", "/from sends to /to"},
   };
   return kChoices;
 }
@@ -322,6 +343,26 @@ const Fields<FaultSpec>& fields_of(const FaultSpec*) {
   return table;
 }
 
+const Fields<BackgroundSpec>& fields_of(const BackgroundSpec*) {
+  static const Fields<BackgroundSpec> table =
+      Fields<BackgroundSpec>("background", "traffic that shares links with the step")
+          .add("kind", &BackgroundSpec::kind, {.doc = "who sends to whom", .required = true})
+          .add("bytes_per_s", &BackgroundSpec::bytes_per_s,
+               {.doc = "offered by each GPU; absent: as much as the links let through",
+                .unit = "bytes_per_s",
+                .min = 1,
+                .max = 1e15})
+          .add("streams", &BackgroundSpec::streams,
+               {.doc = "flows (queue pairs) that the bytes of one pair are spread over",
+                .min = 1,
+                .max = 1024})
+          .add("from", &BackgroundSpec::from,
+               {.doc = "kind stream: an endpoint of the topology, \"node0/gpu0\" or "
+                       "\"node0/memory\""})
+          .add("to", &BackgroundSpec::to, {.doc = "kind stream: another endpoint"});
+  return table;
+}
+
 const Fields<RecoverySpec>& fields_of(const RecoverySpec*) {
   static const Fields<RecoverySpec> table =
       Fields<RecoverySpec>("recovery", "what happens when a part fails")
@@ -374,8 +415,10 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("serving", &ScenarioSpec::serving, {.doc = "batching, cache and replicas over time"})
           .add("slo", &ScenarioSpec::slo, {.doc = "what the operator promises"})
           .add("fidelity", &ScenarioSpec::fidelity, {.doc = "how closely the step is simulated"})
-          .add("faults", &ScenarioSpec::faults,
-               {.doc = "dead or slow parts (flow fidelity), and what they cost"})
+          .add("faults", &ScenarioSpec::faults, {.doc = "dead or slow parts, and what they cost"})
+          .add("background", &ScenarioSpec::background,
+               {.doc = "other traffic on the links of the step: cache transfers, gradients, expert "
+                       "swaps, host copies"})
           .add("recovery", &ScenarioSpec::recovery,
                {.doc = "what happens when a part fails; answered when there are faults"})
           .add("seed", &ScenarioSpec::seed, {.doc = "of every random stream", .min = 0});

@@ -162,8 +162,16 @@ std::optional<OffloadOutcome> offload_outcome(const Scenario& scenario, const Ro
   TopologyOptions options;
   options.num_nodes = 1;
   options.with_host = true;
-  const OffloadNodeReport report =
-      execute_offload(cluster_topology(cluster, options), traces, spec, static_cast<int>(warm_up));
+  const Topology graph = cluster_topology(cluster, options);
+  std::vector<BackgroundSpec> copies;
+  std::copy_if(scenario.spec.background.begin(), scenario.spec.background.end(),
+               std::back_inserter(copies), [](const BackgroundSpec& traffic) {
+                 return traffic.kind == BackgroundKind::host_to_gpu ||
+                        traffic.kind == BackgroundKind::gpu_to_host;
+               });
+  spec.background = background_streams(copies, graph, 1, cluster.node_groups.front().gpus_per_node,
+                                       scenario.file);
+  const OffloadNodeReport report = execute_offload(graph, traces, spec, static_cast<int>(warm_up));
   OffloadOutcome outcome;
   outcome.slots = static_cast<double>(memory.expert_slots);
   outcome.link_utilisation = report.busiest_link_utilisation;

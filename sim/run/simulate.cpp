@@ -6,6 +6,7 @@
 
 #include "sim/base/quantity_text.h"
 #include "sim/base/text_hash.h"
+#include "sim/engine/link_share.h"
 #include "sim/engine/step_graph.h"
 #include "sim/run/expert_metrics.h"
 #include "sim/run/fault_cost.h"
@@ -69,6 +70,32 @@ StepOutcome run_events(const Scenario& scenario, const StepCostModel& model, con
   return outcome;
 }
 
+/// The step of `asked` as if it had no faults; `model` has links of its own under flow fidelity.
+Seconds seconds_without_faults(const Scenario& asked, const StepCostModel& model,
+                               const StepBatch& batch, bool has_links) {
+  if (has_links) {
+    return execute_step(healthy(asked), model, batch, 0).seconds;
+  }
+  const Scenario scenario = with_links_shared(healthy(asked));
+  const StepCostModel whole(scenario, routing_of(scenario));
+  if (scenario.spec.fidelity == Fidelity::analytic) {
+    StepBand band;
+    return whole.evaluate(batch, band).seconds;
+  }
+  return execute_step(scenario, whole, batch, 0).seconds;
+}
+
+void add_share_finding(SimulationResult& result, const Scenario& stated) {
+  const LinkShare share = link_share(stated);
+  result.findings.push_back(
+      std::string(stated.spec.faults.empty()       ? "other traffic leaves"
+                  : stated.spec.background.empty() ? "the faults leave"
+                                                   : "the faults and other traffic leave") +
+      " exchanges " + plain_number_text(100.0 * share.scale_up, 3) + "% of the scale-up rate and " +
+      plain_number_text(100.0 * share.network, 3) +
+      "% of the network rate (a uniform exchange as flows)");
+}
+
 SimulationResult simulate_here(const Scenario& asked, const RunOptions& options) {
   const auto check_stop = [&options] {
     if (options.stop.stop_requested()) {
@@ -79,7 +106,14 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   // A deployment with GPUs cut off does not run: figures are then those without the faults.
   const std::string outage = outage_of(asked);
   const Scenario without_faults = outage.empty() ? Scenario() : healthy(asked);
-  const Scenario& scenario = outage.empty() ? asked : without_faults;
+  const Scenario& stated = outage.empty() ? asked : without_faults;
+  // Only flows of a step see links; all else gets the share of their rates that is left.
+  const bool has_links =
+      stated.spec.fidelity == Fidelity::flow && stated.spec.workload.kind == WorkloadKind::step;
+  const bool is_shared =
+      !has_links && (!stated.spec.faults.empty() || !stated.spec.background.empty());
+  const Scenario on_shared = is_shared ? with_links_shared(stated) : Scenario();
+  const Scenario& scenario = is_shared ? on_shared : stated;
   SimulationResult result;
   result.version = version_text();
   result.seed = scenario.spec.seed;
@@ -91,13 +125,23 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   result.card_hashes = scenario.card_hashes;
   if (scenario.spec.workload.kind == WorkloadKind::serving) {
     simulate_serving(result, scenario, options);
+    if (is_shared) {
+      add_share_finding(result, stated);
+    }
+    if (!asked.spec.faults.empty() && result.feasibility.ok) {
+      const ServingStep with = serving_step(scenario);
+      const Seconds without =
+          outage.empty() ? serving_step(with_links_shared(healthy(asked))).seconds : with.seconds;
+      add_fault_cost(result, asked, with.seconds, without, outage, with.memory);
+    }
     return result;
   }
 
   const RoutingSpec routing = routing_of(scenario);
   const std::shared_ptr<const StepCostModel> compiled =
-      options.step_model != nullptr ? options.step_model
-                                    : std::make_shared<const StepCostModel>(scenario, routing);
+      options.step_model != nullptr && !is_shared
+          ? options.step_model
+          : std::make_shared<const StepCostModel>(scenario, routing);
   const StepCostModel& model = *compiled;
   for (const CurveSource* source : model.curve_sources()) {
     result.card_hashes.emplace_back(source->id(), hash_text(source->hash));
@@ -151,10 +195,22 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
                                 plain_number_text(100.0 * busiest.second, 2) +
                                 "% of its rate over the step");
     }
+    for (std::size_t i = 0; i < flows.background.size(); ++i) {
+      const BackgroundSpec& traffic = scenario.spec.background[i];
+      result.findings.push_back(
+          "background " + std::string(choice_name(traffic.kind)) + " gets " +
+          quantity_text(BytesPerSecond(flows.background[i])) + " a GPU while an exchange begins" +
+          (traffic.bytes_per_s
+               ? " and offers " + quantity_text(BytesPerSecond(*traffic.bytes_per_s))
+               : ", as much as the links let through"));
+    }
+  }
+  if (is_shared) {
+    add_share_finding(result, stated);
   }
   if (!asked.spec.faults.empty()) {
     const Seconds without =
-        outage.empty() ? execute_step(healthy(asked), model, batch, 0).seconds : outcome.seconds;
+        outage.empty() ? seconds_without_faults(asked, model, batch, has_links) : outcome.seconds;
     add_fault_cost(result, asked, outcome.seconds, without, outage, memory);
   }
   return result;

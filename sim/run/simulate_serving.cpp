@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sim/base/error.h"
+#include "sim/base/quantity_text.h"
 #include "sim/run/serving_metrics.h"
 
 namespace moesim {
@@ -46,7 +47,16 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   if (!check_serving_memory(result, plan)) {
     return;
   }
-  const SteadyState state = steady_state(scenario, plan, stream);
+  SteadyState state = steady_state(scenario, plan, stream);
+  if (scenario.spec.fidelity == Fidelity::flow && plan.prefill) {
+    plan = serving_plan_beside_caches(scenario, stream, plan, state.requests_per_s);
+    const double alone = state.step_s;
+    state = steady_state(scenario, plan, stream);
+    result.findings.push_back(
+        "caches on their way between the pools share cards and switches "
+        "with exchanges: steps of the deployment are " +
+        plain_number_text(100.0 * (state.step_s / alone - 1.0), 2) + "% longer than without them");
+  }
   if (scenario.spec.fidelity == Fidelity::analytic) {
     check_serving_rate(result, scenario, state, 1.0);
     add_steady_metrics(result, scenario, plan, stream, state);
@@ -74,6 +84,15 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   if (options.what_ifs) {
     add_serving_what_ifs(result, scenario, plan);
   }
+}
+
+ServingStep serving_step(const Scenario& scenario) {
+  const RequestStream stream(scenario);
+  ServingPlan plan = serving_plan(scenario, stream);
+  const SteadyState state = steady_state(scenario, plan, stream);
+  return {Seconds(state.step_s),
+          memory_budget(scenario, plan.serving.times->decode_model().step_template(),
+                        batch_of(scenario))};
 }
 
 }  // namespace moesim

@@ -3,11 +3,19 @@
 #pragma once
 
 #include "sim/run/simulate.h"
+#include "sim/workload/memory_budget.h"
 
 namespace moesim {
 
 /// Fills `result` beyond its head. Throws InputError for files that the scenario names, Stopped.
 void simulate_serving(SimulationResult& result, const Scenario& scenario,
                       const RunOptions& options);
+
+/// Mean step of the deployment's steady state, and what a GPU holds.
+struct ServingStep {
+  Seconds seconds;
+  MemoryBudget memory;
+};
+ServingStep serving_step(const Scenario& scenario);
 
 }  // namespace moesim

@@ -178,9 +178,8 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
     dropped += load.dropped_fraction;
     rerouted += load.rerouted_fraction;
     padding += load.padding_fraction;
-    remote_copies += model.exchange_kernel() == ExchangeKernel::normal
-                         ? load.exchange.node_copies
-                         : load.exchange.remote_selections;
+    remote_copies += sends_rank_copies(model.exchange_kernel()) ? load.exchange.node_copies
+                                                                : load.exchange.remote_selections;
   }
   const double count = static_cast<double>(layers);
   outcome.rank_max_over_mean = rank / count;

@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <queue>
+#include <unordered_map>
 
 #include "sim/base/error.h"
+#include "sim/serving/cache_transfers.h"
 #include "sim/serving/instance.h"
 
 namespace moesim {
@@ -14,7 +17,7 @@ namespace {
 constexpr std::int32_t kDown = std::numeric_limits<std::int32_t>::max() / 2;
 constexpr std::uint32_t kNobody = std::numeric_limits<std::uint32_t>::max();
 
-enum class EventKind : std::uint8_t { run_end, transfer_end, failure, recovery };
+enum class EventKind : std::uint8_t { run_end, transfer_end, network, failure, recovery };
 
 struct Event {
   double time = 0;
@@ -55,6 +58,9 @@ class ServingLoop {
       build(prefill_, *plan.prefill, true);
       bytes_per_token_ = plan.prefill->transfer_bytes_per_token.value();
       latency_s_ = scenario.cluster->node_groups.front().nics.latency.value.value();
+      if (scenario.spec.fidelity == Fidelity::flow) {
+        flows_.emplace(scenario, plan);
+      }
     }
   }
 
@@ -255,6 +261,11 @@ class ServingLoop {
       case EventKind::transfer_end:
         end_transfer(event);
         break;
+      case EventKind::network:
+        if (event.version == flow_version_) {
+          end_flows(event.time);
+        }
+        break;
       case EventKind::failure:
         fail(event.time);
         break;
@@ -311,18 +322,43 @@ class ServingLoop {
       serving_.replica(replica).reserve_read(id);
       ++serving_.load[replica];
       const std::uint32_t source = homes_[id];
+      destinations_.resize(record_.requests.size(), kNobody);
+      destinations_[id] = replica;
+      record_.transfers += 1;
+      const double bytes = static_cast<double>(request.prompt) * bytes_per_token_;
+      if (flows_) {
+        flows_->start(now, id, source, replica, Bytes(bytes));
+        sent_[id] = {now, failures_};
+        watch_flows();
+        continue;
+      }
       double& sender = prefill_.link_free_s[source];
       double& receiver = serving_.link_free_s[replica];
       const double start = std::max({now, sender, receiver});
       const double seconds =
-          latency_s_ + static_cast<double>(request.prompt) * bytes_per_token_ /
-                           std::min(prefill_.transfer_rate, serving_.transfer_rate);
+          latency_s_ + bytes / std::min(prefill_.transfer_rate, serving_.transfer_rate);
       sender = receiver = start + seconds;
       record_.transfer_s += start + seconds - now;
-      record_.transfers += 1;
-      destinations_.resize(record_.requests.size(), kNobody);
-      destinations_[id] = replica;
       push(start + seconds, EventKind::transfer_end, id, failures_);
+    }
+  }
+
+  /// The network's next change supersedes any that was expected before.
+  void watch_flows() {
+    ++flow_version_;
+    if (const std::optional<double> next = flows_->next_change()) {
+      push(*next, EventKind::network, 0, flow_version_);
+    }
+  }
+
+  void end_flows(double now) {
+    const std::vector<std::uint32_t> done = flows_->arrived(now);
+    watch_flows();
+    for (const RequestId id : done) {
+      const Sent sent = sent_.at(id);
+      sent_.erase(id);
+      record_.transfer_s += now - sent.at;
+      end_transfer({now, 0, EventKind::transfer_end, id, sent.failures});
     }
   }
 
@@ -405,6 +441,13 @@ class ServingLoop {
     double since = 0;
   };
   std::deque<Blocked> blocked_;
+  struct Sent {
+    double at = 0;
+    std::uint32_t failures = 0;
+  };
+  std::optional<CacheTransfers> flows_;  ///< flow fidelity with a prefill pool
+  std::unordered_map<RequestId, Sent> sent_;
+  std::uint32_t flow_version_ = 0;
   StepEvents step_events_;
   std::uint32_t finishing_ = kNobody;
   std::uint32_t failures_ = 0;

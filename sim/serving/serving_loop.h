@@ -5,7 +5,8 @@
 // from a prefill instance to a decode instance, an instance fails or returns. Each instance plans
 // its own runs (sim/serving/instance.h); an arrival touches one of them. With a prefill pool a
 // request is read there, its first token is out, and its cache crosses the network once a decode
-// replica has kept room for it (back-pressure: until then it occupies the prefill replica).
+// replica has kept room for it (back-pressure: until then it occupies the prefill replica). Caches
+// queue at the cards of both replicas, or share the network as flows under flow fidelity.
 #pragma once
 
 #include <functional>
@@ -43,6 +44,10 @@ struct ServingPlan {
 /// with the same layouts, formats and routing, whose step models are shared.
 ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
                          const ServingPlan* like = nullptr);
+/// The same pools when caches cross the network at `requests_per_s` while steps run: exchanges have
+/// what uniform ones would have left (engine/link_share.h).
+ServingPlan serving_plan_beside_caches(const Scenario& scenario, const RequestStream& stream,
+                                       const ServingPlan& alone, double requests_per_s);
 
 /// Runs all requests of `stream`. Stops early when asked to (`stopped` is then true).
 ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream,

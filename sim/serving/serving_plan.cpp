@@ -2,6 +2,7 @@
 // What a serving run needs before its first request: pools, their step times and cache sizes.
 #include <algorithm>
 
+#include "sim/engine/link_share.h"
 #include "sim/input/model_card_count.h"
 #include "sim/serving/serving_loop.h"
 
@@ -49,7 +50,50 @@ ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double d
   return pool;
 }
 
+/// The deployment that reads prompts.
+Scenario prefill_scenario(const Scenario& scenario) {
+  Scenario prefill = scenario;
+  prefill.ways = *scenario.prefill_ways;
+  prefill.spec.nodes = scenario.spec.serving.prefill_pool.nodes;
+  prefill.spec.parallelism = {.tensor = prefill.ways.tensor,
+                              .data = prefill.ways.data,
+                              .expert = prefill.ways.expert,
+                              .expert_tensor = prefill.ways.expert_tensor,
+                              .pipeline = 1};
+  return prefill;
+}
+
+/// `scenario` on links that also carry caches, `bytes_per_s` a GPU.
+Scenario beside_caches(Scenario scenario, BackgroundKind kind, double bytes_per_s) {
+  if (!(bytes_per_s >= 1)) {
+    return scenario;
+  }
+  Scenario probe = scenario;
+  probe.spec.faults.clear();
+  probe.spec.background = {{.kind = kind, .bytes_per_s = bytes_per_s, .streams = 1}};
+  scenario.cluster = with_links_shared(probe).cluster;
+  return scenario;
+}
+
 }  // namespace
+
+ServingPlan serving_plan_beside_caches(const Scenario& scenario, const RequestStream& stream,
+                                       const ServingPlan& alone, double requests_per_s) {
+  const double bytes_per_s =
+      requests_per_s * stream.mean_prompt() * alone.prefill->transfer_bytes_per_token.value();
+  const auto gpus = [](const ServingPool& pool) {
+    return static_cast<double>(pool.scenario->ways.gpus * pool.instances);
+  };
+  ServingPlan plan = serving_plan(
+      beside_caches(scenario, BackgroundKind::kv_in, bytes_per_s / gpus(alone.serving)), stream);
+  ServingPlan reading = serving_plan(
+      beside_caches(scenario, BackgroundKind::kv_out, bytes_per_s / gpus(*alone.prefill)), stream);
+  plan.prefill = std::move(reading.prefill);
+  // The cards' rate for the caches themselves is what it was.
+  plan.serving.transfer_rate = alone.serving.transfer_rate;
+  plan.prefill->transfer_rate = alone.prefill->transfer_rate;
+  return plan;
+}
 
 ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
                          const ServingPlan* like) {
@@ -70,14 +114,7 @@ ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
                            like != nullptr ? like->serving.times : nullptr);
   plan.gpus = scenario.ways.gpus * config.instances;
   if (scenario.prefill_ways) {
-    Scenario prefill = scenario;
-    prefill.ways = *scenario.prefill_ways;
-    prefill.spec.nodes = config.prefill_pool.nodes;
-    prefill.spec.parallelism = {.tensor = prefill.ways.tensor,
-                                .data = prefill.ways.data,
-                                .expert = prefill.ways.expert,
-                                .expert_tensor = prefill.ways.expert_tensor,
-                                .pipeline = 1};
+    const Scenario prefill = prefill_scenario(scenario);
     plan.prefill = make_pool(prefill, config.prefill_pool.instances, 1, prompt,
                              like != nullptr ? like->prefill->times : nullptr);
     plan.gpus += prefill.ways.gpus * config.prefill_pool.instances;

@@ -109,6 +109,20 @@ TEST(Topology, AnXgmiMeshJoinsEachPairDirectly) {
   const Topology topology = cluster_topology(profile("cluster_mi300x_roce400"), {.num_nodes = 1});
   const auto plan = topology.routes(RoutePolicy::shortest);
   EXPECT_THAT(route_names(*plan, 2, 7), ElementsAre("node0/gpu2 -> node0/gpu7"));
+  // A link of 64 GB/s gets as much of it as copies get of all seven: 316.469 of 448 GB/s.
+  EXPECT_NEAR(plan->links()[0].capacity.value(), 64e9 * 316.469 / 448, 1e3);
+}
+
+TEST(Topology, ACardCanShareThePcieLanesOfItsGpu) {
+  const Topology topology = cluster_topology(
+      profile("cluster_h100_ib400"), {.num_nodes = 2, .with_host = true, .nic_behind_pcie = true});
+  const auto plan = topology.routes(RoutePolicy::shortest);
+  const std::vector<std::string> names = route_names(*plan, 0, 8);
+  ASSERT_EQ(names.size(), 4u);
+  EXPECT_EQ(names[0], "node0/gpu0 -> node0/lanes0");
+  EXPECT_EQ(names[3], "node1/lanes0 -> node1/gpu0");
+  EXPECT_THAT(route_names(*plan, 0, 1),
+              ElementsAre("node0/gpu0 -> domain0/gpu switch", "domain0/gpu switch -> node0/gpu1"));
 }
 
 TEST(Topology, PcieNeighboursShareOneUplink) {

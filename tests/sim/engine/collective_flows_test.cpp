@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "sim/base/random.h"
+#include "sim/cluster/collective.h"
 #include "sim/cluster/topology_presets.h"
 #include "sim/engine/flow_network.h"
 
@@ -141,6 +142,17 @@ TEST(CollectiveFlows, ASwitchThatAddsMovesTheBufferOnceAndAPart) {
   const auto plan = reference_plan();
   EXPECT_NEAR(flow_time(*plan, in_switch_all_reduce_stages(8, Bytes(1e9))), 1.125e9 / kNvlink,
               1e-9);
+}
+
+TEST(CollectiveFlows, AnAllToAllBetweenDomainsSendsAllThatLeavesOverEachCard) {
+  // 32 ranks in domains of 8: 24 of 32 parts of the buffer leave, nothing is combined on the way.
+  const ClusterProfile cluster = load_cluster_profile(std::string(MOESIM_SOURCE_DIR) +
+                                                      "/hardware_profiles/cluster_h100_ib400.json");
+  const Nics& nics = cluster.node_groups.front().nics;
+  const double buffer = 1e9;
+  EXPECT_NEAR(
+      CollectiveModel(cluster, 132).collective(CollectiveOp::all_to_all, 32, Bytes(buffer)).value(),
+      nics.latency.value.value() + 0.75 * buffer / nics.achieved->value.value(), 1e-9);
 }
 
 TEST(CollectiveFlows, SmallMessagesAreBoundByWhatACardSends) {
