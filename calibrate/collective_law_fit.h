@@ -28,6 +28,9 @@ struct CollectiveSample {
   double seconds = 0;
   std::string file;
   std::int64_t file_row = 0;
+
+  /// Launched one by one: the host's time and not the kernel's.
+  bool is_eager() const { return variant.find("eager") != std::string::npos; }
 };
 
 /// The law of one op of one system from samples of at least two group sizes; nothing when there are

@@ -13,6 +13,7 @@
 namespace moesim {
 namespace {
 
+constexpr std::size_t kMinAcross = 4;  // rows across nodes, for three constants
 constexpr std::size_t kMinShapes = 3;  // below that a kernel's work cannot be told from its bytes
 
 /// "2.29.2" after "2.9": by the numbers in the text.
@@ -43,10 +44,6 @@ struct Fit {
   std::vector<double> measured;
   std::vector<double> known;
 };
-
-double ratio_or_one(BytesPerSecond a, BytesPerSecond b) {
-  return a.value() > 0 && b.value() > 0 ? a / b : 1.0;
-}
 
 LowLatencyExchange& exchange_of(LowLatencyKernels& kernels, ExchangeDirection direction) {
   return direction == ExchangeDirection::dispatch ? kernels.dispatch : kernels.combine;
@@ -87,9 +84,40 @@ double low_latency_sms(ExchangeSize size) {
   return size.demand.tokens / exchange_time(probe, size).value();
 }
 
+/// `donor` times two factors, from samples of few shapes.
+LowLatencyExchange anchored(const LowLatencyExchange& donor,
+                            const std::vector<const ExchangeSample*>& one_node, double device_sms) {
+  Fit rows;
+  for (const ExchangeSample* sample : one_node) {
+    ExchangeSize size = sample->size;
+    size.device_sms = device_sms;
+    ExchangeSize empty = size;
+    empty.demand.tokens = empty.demand.local_selections = empty.demand.remote_selections = 0;
+    const double start = exchange_time(donor, empty).value();
+    rows.features.insert(rows.features.end(), {start, exchange_time(donor, size).value() - start});
+    rows.measured.push_back(sample->seconds);
+  }
+  const std::vector<double> factors = fit_nonnegative(rows.features, 2, rows.measured).coefficients;
+  LowLatencyExchange fit = donor;
+  fit.one_node_alpha *= factors[0];
+  fit.alpha *= factors[0];
+  for (BytesPerSecond* rate : {&fit.one_node_rate, &fit.scale_up_rate}) {
+    *rate *= 1.0 / std::max(factors[1], 1e-3);
+  }
+  if (fit.work) {
+    fit.work->element_s *= factors[0];
+    fit.work->expert_s *= factors[0];
+    for (double* cost : {&fit.work->token_s, &fit.work->sm_token_s, &fit.work->sm_token_element_s,
+                         &fit.work->sm_copy_s, &fit.work->sm_copy_element_s}) {
+      *cost *= factors[1];
+    }
+  }
+  return fit;
+}
+
 void fit_low_latency(LowLatencyExchange& fit, const std::vector<const ExchangeSample*>& one_node,
                      const std::vector<const ExchangeSample*>& across, double device_sms,
-                     FittedCluster& result) {
+                     const LowLatencyExchange* donor, FittedCluster& result) {
   if (shapes_of(one_node) >= kMinShapes) {
     Fit rows;
     for (const ExchangeSample* sample : one_node) {
@@ -108,8 +136,13 @@ void fit_low_latency(LowLatencyExchange& fit, const std::vector<const ExchangeSa
     fit.work = ExchangeWork{
         .element_s = c[1], .expert_s = c[2], .sm_token_s = c[4], .sm_token_element_s = c[5]};
     result.has_low_latency = true;
+  } else if (donor != nullptr) {
+    const LowLatencyExchange own = fit;
+    fit = one_node.empty() ? *donor : anchored(*donor, one_node, device_sms);
+    fit.nic_rate = own.nic_rate;
+    result.has_low_latency = true;
   }
-  if (across.size() >= 8) {
+  if (across.size() >= kMinAcross) {
     Fit rows;
     std::set<std::int64_t> sizes;
     for (const ExchangeSample* sample : across) {
@@ -211,22 +244,93 @@ void fit_normal(NormalExchange& fit, const std::vector<const ExchangeSample*>& o
   }
 }
 
+/// The part of `kernels` that a sample timed, made where there was none.
+NvlinkExchange& part_of(NvlinkKernels& kernels, NvlinkPart part) {
+  switch (part) {
+    case NvlinkPart::prepare:
+      return kernels.prepare ? *kernels.prepare : kernels.prepare.emplace();
+    case NvlinkPart::combine_low_precision:
+      return kernels.combine_low_precision ? *kernels.combine_low_precision
+                                           : kernels.combine_low_precision.emplace();
+    case NvlinkPart::combine:
+      return kernels.combine;
+    case NvlinkPart::dispatch:
+      break;
+  }
+  return kernels.dispatch;
+}
+
+void fit_nvlink(ExpertKernels& kernels, const std::vector<const NvlinkSample*>& samples,
+                const std::string& source) {
+  for (const bool is_one_sided : {true, false}) {
+    std::optional<NvlinkKernels>& target =
+        is_one_sided ? kernels.nvlink_one_sided : kernels.nvlink_two_sided;
+    target.reset();
+    std::set<NvlinkPart> parts;
+    for (const NvlinkSample* sample : samples) {
+      if (sample->is_one_sided == is_one_sided) {
+        parts.insert(sample->part);
+      }
+    }
+    if (parts.count(NvlinkPart::dispatch) == 0 || parts.count(NvlinkPart::combine) == 0) {
+      continue;
+    }
+    target.emplace().software = "TensorRT-LLM";
+    for (const NvlinkPart part : parts) {
+      Fit rows;
+      std::vector<const NvlinkSample*> chosen;
+      // Indices are a few bytes a selection: seconds a copy then stand for seconds a byte.
+      const Bytes header(part == NvlinkPart::prepare ? 8.0 : 0.0);
+      for (const NvlinkSample* sample : samples) {
+        if (sample->is_one_sided != is_one_sided || sample->part != part) {
+          continue;
+        }
+        const ExchangeDemand& demand = sample->size.demand;
+        const double ranks = static_cast<double>(demand.ranks);
+        const double copy = copy_bytes(sample->size.hidden, sample->size.format, header).value();
+        rows.features.insert(rows.features.end(),
+                             {1.0, ranks, demand.tokens, demand.tokens * copy,
+                              copy * demand.rank_copies * (ranks - 1.0) / ranks});
+        rows.measured.push_back(sample->seconds);
+        chosen.push_back(sample);
+      }
+      const std::vector<double> c = fit_nonnegative(rows.features, 5, rows.measured).coefficients;
+      NvlinkExchange& fit = part_of(*target, part);
+      fit.alpha = Seconds(c[0]);
+      fit.rank_s = c[1];
+      fit.token_s = c[2];
+      fit.own_s_per_byte = c[3];
+      fit.rate = BytesPerSecond(safe_rate(c[4]));
+      fit.header = header;
+      double sum = 0;
+      for (const NvlinkSample* sample : chosen) {
+        sum += std::fabs(exchange_time(fit, sample->size).value() / sample->seconds - 1.0);
+      }
+      fit.origin = Origin::fitted;
+      fit.source = source;
+      fit.points = static_cast<std::int64_t>(chosen.size());
+      fit.residual_fraction = std::round(1e5 * sum / static_cast<double>(chosen.size())) / 1e5;
+    }
+  }
+}
+
 }  // namespace
 
 FittedCluster fit_cluster(const ClusterProfile& base, const MachineSamples& samples,
-                          double device_sms, const std::string& source) {
+                          double device_sms, const std::string& source,
+                          const ExpertKernels* donor) {
   FittedCluster result;
   result.profile = base;
   ClusterProfile& profile = result.profile;
 
-  // Collectives: newest version of each library and variant of custom kernels.
+  // Collectives: newest version of each library; kernels in graphs, not launched one by one.
   profile.collective_laws.clear();
-  for (const CollectiveLibrary library : {CollectiveLibrary::nccl, CollectiveLibrary::custom}) {
+  for (const CollectiveLibrary library : {CollectiveLibrary::nccl, CollectiveLibrary::vllm,
+                                          CollectiveLibrary::sglang, CollectiveLibrary::trtllm}) {
     for (const Choice<CollectiveOp>& op : choices_of(CollectiveOp{})) {
       std::vector<const CollectiveSample*> chosen;
       for (const CollectiveSample* sample : samples.collectives) {
-        if (sample->library == library && sample->op == op.value &&
-            (library == CollectiveLibrary::nccl || sample->variant == "vLLM_custom_graph")) {
+        if (sample->library == library && sample->op == op.value && !sample->is_eager()) {
           if (!chosen.empty() && version_less(chosen.front()->software, sample->software)) {
             chosen.clear();
           }
@@ -250,10 +354,13 @@ FittedCluster fit_cluster(const ClusterProfile& base, const MachineSamples& samp
     }
   }
 
+  if (!samples.nvlink.empty() && profile.expert_kernels) {
+    fit_nvlink(*profile.expert_kernels, samples.nvlink, source);
+  }
   if (samples.exchanges.empty()) {
     return result;
   }
-  ExpertKernels kernels = base.expert_kernels.value_or(ExpertKernels{});
+  ExpertKernels kernels = profile.expert_kernels.value_or(ExpertKernels{});
   if (!base.expert_kernels) {
     kernels.normal.sms = 20;
     kernels.low_latency.dispatch.header = Bytes(16);
@@ -272,7 +379,11 @@ FittedCluster fit_cluster(const ClusterProfile& base, const MachineSamples& samp
        {ExchangeDirection::dispatch, ExchangeDirection::combine}) {
     LowLatencyExchange& low_latency = exchange_of(kernels.low_latency, direction);
     const auto ll_node = select(true, direction, true), ll_across = select(true, direction, false);
-    fit_low_latency(low_latency, ll_node, ll_across, device_sms, result);
+    const LowLatencyExchange* like = donor == nullptr ? nullptr
+                                     : direction == ExchangeDirection::dispatch
+                                         ? &donor->low_latency.dispatch
+                                         : &donor->low_latency.combine;
+    fit_low_latency(low_latency, ll_node, ll_across, device_sms, like, result);
     NormalExchange& normal = exchange_of(kernels.normal, direction);
     const auto node = select(false, direction, true), across = select(false, direction, false);
     fit_normal(normal, node, across, low_latency.nic_rate, result);
@@ -292,93 +403,6 @@ FittedCluster fit_cluster(const ClusterProfile& base, const MachineSamples& samp
     kernels = *profile.expert_kernels;
   }
   return result;
-}
-
-ClusterProfile transfer_cluster(const ClusterProfile& base, const ClusterProfile& donor) {
-  ClusterProfile result = base;
-  const NodeGroup& to = base.node_groups.front();
-  const NodeGroup& from = donor.node_groups.front();
-  const double links = ratio_or_one(to.scale_up.rate.value, from.scale_up.rate.value);
-  const double nics = ratio_or_one(to.nics.rate.value * static_cast<double>(to.nics.per_node) /
-                                       static_cast<double>(to.gpus_per_node),
-                                   from.nics.rate.value * static_cast<double>(from.nics.per_node) /
-                                       static_cast<double>(from.gpus_per_node));
-  const std::string source = "fit of " + donor.id + ", seconds a byte scaled by " +
-                             number_text(links) + " (scale-up) and " + number_text(nics) +
-                             " (network) times the line rate";
-  result.collective_laws.clear();
-  for (const CollectiveLaw& law : donor.collective_laws) {
-    CollectiveLaw copy = transferred(law, links);
-    copy.source = source;
-    copy.points.reset();
-    copy.residual_fraction.reset();
-    std::erase_if(result.collectives, [&](const CollectiveFit& line) {
-      return line.op == copy.op && line.library == copy.library &&
-             line.scope == CollectiveScope::scale_up;
-    });
-    result.collective_laws.push_back(std::move(copy));
-  }
-  if (!donor.expert_kernels) {
-    return result;
-  }
-  ExpertKernels kernels = *donor.expert_kernels;
-  for (LowLatencyExchange* fit : {&kernels.low_latency.dispatch, &kernels.low_latency.combine}) {
-    static_cast<Provenance&>(*fit) = {Origin::transferred, source, {}, {}};
-    fit->nic_rate *= nics;
-    fit->scale_up_rate *= links;
-    fit->one_node_rate *= links;
-  }
-  for (NormalExchange* fit : {&kernels.normal.dispatch, &kernels.normal.combine}) {
-    static_cast<Provenance&>(*fit) = {Origin::transferred, source, {}, {}};
-    fit->nic_rate *= nics;
-    fit->scale_up_rate *= links;
-    fit->one_node_rate *= links;
-  }
-  result.expert_kernels = kernels;
-  return result;
-}
-
-double measured_seconds(const ExchangeSample& sample) {
-  return sample.seconds + sample.notify_seconds;
-}
-
-double predicted_seconds(const ClusterProfile& profile, const ExchangeSample& sample,
-                         double device_sms, double oversubscription) {
-  MOESIM_CHECK(profile.expert_kernels.has_value(), "only machines with kernels are predicted");
-  ExchangeSize size = sample.size;
-  size.device_sms = device_sms;
-  const bool is_dispatch = sample.direction == ExchangeDirection::dispatch;
-  if (sample.is_low_latency) {
-    const LowLatencyKernels& kernels = profile.expert_kernels->low_latency;
-    LowLatencyExchange fit = is_dispatch ? kernels.dispatch : kernels.combine;
-    fit.nic_rate *= 1.0 / oversubscription;
-    return exchange_time(fit, size).value();
-  }
-  const NormalKernels& kernels = profile.expert_kernels->normal;
-  NormalExchange fit = is_dispatch ? kernels.dispatch : kernels.combine;
-  fit.nic_rate *= 1.0 / oversubscription;
-  const bool has_notify = sample.notify_seconds > 0;
-  return exchange_time(fit, size).value() + (has_notify ? fit.notify.value() : 0.0);
-}
-
-double fit_oversubscription(const ClusterProfile& profile,
-                            const std::vector<const ExchangeSample*>& samples, double device_sms) {
-  double best = 1;
-  double least = 1e300;
-  for (int step = 0; step <= 700; ++step) {
-    const double factor = (100.0 + step) / 100.0;
-    double sum = 0;
-    for (const ExchangeSample* sample : samples) {
-      sum += std::fabs(predicted_seconds(profile, *sample, device_sms, factor) /
-                           measured_seconds(*sample) -
-                       1.0);
-    }
-    if (sum < least) {
-      least = sum;
-      best = factor;
-    }
-  }
-  return best;
 }
 
 }  // namespace moesim

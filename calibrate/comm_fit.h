@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace moesim {
 struct MachineSamples {
   std::vector<const CollectiveSample*> collectives;
   std::vector<const ExchangeSample*> exchanges;
+  std::vector<const NvlinkSample*> nvlink;
 };
 
 /// What a fit could not tell from the samples.
@@ -32,9 +34,12 @@ struct FittedCluster {
 };
 
 /// `base` with every constant that `samples` tell; `device_sms` of its GPUs; `source` says who
-/// measured.
+/// measured. `donor`: kernels of a like machine, in this one's rates. Where samples of one node are
+/// of too few shapes to tell a low-latency kernel's parts, they set two factors on the donor's: one
+/// for all that an empty call costs, one for all that grows with the tokens.
 FittedCluster fit_cluster(const ClusterProfile& base, const MachineSamples& samples,
-                          double device_sms, const std::string& source);
+                          double device_sms, const std::string& source,
+                          const ExpertKernels* donor = nullptr);
 
 /// `base` with the constants of `donor`, a fitted machine of the same kind: seconds a byte scaled
 /// by the line rates of the links, start-ups and SM work as they are, network start-ups too.
@@ -50,6 +55,8 @@ double fit_oversubscription(const ClusterProfile& profile,
 /// has one; `oversubscription` divides the network rate.
 double predicted_seconds(const ClusterProfile& profile, const ExchangeSample& sample,
                          double device_sms, double oversubscription = 1);
+/// Seconds of one kernel of an exchange over NVLink; nothing when `profile` has no such constants.
+std::optional<double> predicted_seconds(const ClusterProfile& profile, const NvlinkSample& sample);
 /// Measured counterpart.
 double measured_seconds(const ExchangeSample& sample);
 

@@ -2,133 +2,16 @@
 #include "calibrate/comm_samples.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <filesystem>
 #include <map>
 #include <numeric>
-#include <string_view>
 #include <tuple>
 
+#include "calibrate/text_table.h"
 #include "sim/base/random.h"
-#include "sim/input/measurement_tables.h"
 
 namespace moesim {
 namespace {
-
-constexpr std::size_t kMaxProblems = 100;
-
-/// A table of text cells by column name. No cell of these files is quoted except in columns that
-/// are not read.
-class TextTable {
- public:
-  TextTable(std::string path, CommSamples& samples)
-      : path_(std::move(path)), samples_(samples), text_(read_maybe_gzip(path_)) {
-    std::size_t begin = 0;
-    while (begin < text_.size()) {
-      std::size_t end = text_.find('\n', begin);
-      end = end == std::string::npos ? text_.size() : end;
-      std::string_view line(text_.data() + begin, end - begin);
-      if (!line.empty() && line.back() == '\r') {
-        line.remove_suffix(1);
-      }
-      ++line_;
-      if (!line.empty()) {
-        rows_.emplace_back(line_, split(line));
-      }
-      begin = end + 1;
-    }
-    if (rows_.empty()) {
-      return;
-    }
-    for (std::size_t i = 0; i < rows_[0].second.size(); ++i) {
-      columns_[std::string(rows_[0].second[i])] = i;
-    }
-    rows_.erase(rows_.begin());
-  }
-
-  std::size_t size() const { return rows_.size(); }
-  const std::string& path() const { return path_; }
-  std::int64_t file_row(std::size_t row) const { return rows_[row].first; }
-
-  /// Reports every column that is missing.
-  bool has(std::initializer_list<const char*> names) {
-    bool all = true;
-    for (const char* name : names) {
-      if (columns_.count(name) == 0) {
-        add_problem("row 1", "has no column \"" + std::string(name) + "\"");
-        all = false;
-      }
-    }
-    return all;
-  }
-  std::string word(std::size_t row, const char* name) const {
-    const auto found = columns_.find(name);
-    const auto& cells = rows_[row].second;
-    return found == columns_.end() || found->second >= cells.size()
-               ? ""
-               : std::string(cells[found->second]);
-  }
-  /// A number in [low, 1e15]; an empty cell is `otherwise` when that is not negative.
-  double number(std::size_t row, const char* name, double low, double otherwise = -1) {
-    const std::string text = word(row, name);
-    if (text.empty() && otherwise >= 0) {
-      return otherwise;
-    }
-    double value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || !(value >= low) ||
-        value > 1e15) {
-      add_problem("row " + std::to_string(file_row(row)) + ", column " + name,
-                  "\"" + text.substr(0, 40) + "\" is no number of at least " + number_text(low));
-      is_bad_ = true;
-    }
-    return value;
-  }
-  std::int64_t whole(std::size_t row, const char* name, std::int64_t low,
-                     std::int64_t otherwise = -1) {
-    const double value =
-        number(row, name, static_cast<double>(low), static_cast<double>(otherwise));
-    if (!is_bad_ && value != std::floor(value)) {
-      add_problem("row " + std::to_string(file_row(row)) + ", column " + name,
-                  number_text(value) + " is no whole number");
-      is_bad_ = true;
-    }
-    return is_bad_ ? low : static_cast<std::int64_t>(value);
-  }
-  /// Whether a cell was wrong since the last call.
-  bool take_bad() { return std::exchange(is_bad_, false); }
-
- private:
-  static std::vector<std::string_view> split(std::string_view line) {
-    std::vector<std::string_view> cells;
-    std::size_t begin = 0;
-    bool is_quoted = false;
-    for (std::size_t i = 0; i <= line.size(); ++i) {
-      if (i < line.size() && line[i] == '"') {
-        is_quoted = !is_quoted;
-      }
-      if (i == line.size() || (line[i] == ',' && !is_quoted)) {
-        cells.push_back(line.substr(begin, i - begin));
-        begin = i + 1;
-      }
-    }
-    return cells;
-  }
-  void add_problem(std::string where, std::string what) {
-    if (samples_.problems.size() < kMaxProblems) {
-      samples_.problems.push_back({path_, std::move(where), std::move(what), ""});
-    }
-  }
-
-  std::string path_;
-  CommSamples& samples_;
-  std::string text_;
-  std::int64_t line_ = 0;
-  std::vector<std::pair<std::int64_t, std::vector<std::string_view>>> rows_;
-  std::map<std::string, std::size_t, std::less<>> columns_;
-  bool is_bad_ = false;
-};
 
 void read_nccl(TextTable& table, CommSamples& samples) {
   if (!table.has({"system", "op", "num_gpus", "size_bytes", "time_us"})) {
@@ -176,12 +59,16 @@ void read_custom(TextTable& table, CommSamples& samples) {
   }
   for (std::size_t row = 0; row < table.size(); ++row) {
     CollectiveSample sample;
-    sample.library = CollectiveLibrary::custom;
+    const std::string framework = table.word(row, "framework");
+    sample.library = framework.starts_with("sglang")   ? CollectiveLibrary::sglang
+                     : framework.starts_with("trtllm") ? CollectiveLibrary::trtllm
+                     : framework.starts_with("vllm")   ? CollectiveLibrary::vllm
+                                                       : CollectiveLibrary::custom;
     sample.ranks = table.whole(row, "num_gpus", 2);
     sample.bytes = 2.0 * table.number(row, "message_elements", 1);  // bf16
     sample.seconds = 1e-6 * table.number(row, "time_us", 1e-3);
     sample.system = table.word(row, "system");
-    sample.software = table.word(row, "framework");
+    sample.software = framework;
     sample.variant = table.word(row, "kernel");
     sample.file = table.path();
     sample.file_row = table.file_row(row);
@@ -255,6 +142,64 @@ void read_exchange(TextTable& table, bool is_low_latency, CommSamples& samples) 
       if (!table.take_bad()) {
         samples.exchanges.push_back(sample);
       }
+    }
+  }
+}
+
+/// TensorRT-LLM's exchanges inside an NVLink domain. The benchmark's balanced choice sends a token
+/// to as many distinct ranks as it has experts, where there are so many.
+void read_nvlink(TextTable& table, CommSamples& samples) {
+  if (!table.has({"system", "kernel", "op", "moe_dtype", "ep_size", "tokens", "hidden", "topk",
+                  "experts", "time_us"})) {
+    return;
+  }
+  static constexpr std::pair<const char*, NvlinkPart> kParts[] = {
+      {"alltoall_prepare", NvlinkPart::prepare},
+      {"alltoall_dispatch", NvlinkPart::dispatch},
+      {"alltoall_combine", NvlinkPart::combine},
+      {"alltoall_combine_low_precision", NvlinkPart::combine_low_precision}};
+  static constexpr std::pair<const char*, NumberFormat> kFormats[] = {
+      {"bfloat16", NumberFormat::bf16}, {"fp8", NumberFormat::fp8}, {"nvfp4", NumberFormat::nvfp4}};
+  for (std::size_t row = 0; row < table.size(); ++row) {
+    const std::string op = table.word(row, "op"), kernel = table.word(row, "kernel"),
+                      format = table.word(row, "moe_dtype");
+    const auto* part = std::find_if(std::begin(kParts), std::end(kParts),
+                                    [&](const auto& known) { return op == known.first; });
+    const auto* known = std::find_if(std::begin(kFormats), std::end(kFormats),
+                                     [&](const auto& one) { return format == one.first; });
+    if (part == std::end(kParts) || known == std::end(kFormats) ||
+        (kernel != "NVLinkOneSided" && kernel != "NVLinkTwoSided")) {
+      table.add_problem(
+          "row " + std::to_string(table.file_row(row)),
+          "\"" + kernel + "\", \"" + op + "\" in \"" + format + "\" is no exchange known here");
+      continue;
+    }
+    NvlinkSample sample;
+    sample.system = table.word(row, "system");
+    sample.is_one_sided = kernel == "NVLinkOneSided";
+    sample.part = part->second;
+    ExchangeDemand& demand = sample.size.demand;
+    demand.ranks = table.whole(row, "ep_size", 1);
+    demand.tokens = table.number(row, "tokens", 1);
+    demand.experts = table.number(row, "experts", 1);
+    demand.rank_copies =
+        demand.tokens * std::min(table.number(row, "topk", 1), static_cast<double>(demand.ranks));
+    sample.size.hidden = table.number(row, "hidden", 1);
+    sample.size.format = known->second;
+    if (sample.part == NvlinkPart::combine) {
+      sample.size.format = NumberFormat::bf16;  // outputs, whatever the experts' format
+    } else if (sample.part == NvlinkPart::combine_low_precision) {
+      sample.size.format = NumberFormat::nvfp4;
+    } else if (sample.part == NvlinkPart::prepare) {
+      sample.size.hidden = 0;
+    }
+    sample.size.is_one_node = true;
+    sample.size.domain_ranks = static_cast<double>(demand.ranks);
+    sample.seconds = 1e-6 * table.number(row, "time_us", 1e-3);
+    sample.file = table.path();
+    sample.file_row = table.file_row(row);
+    if (!table.take_bad()) {
+      samples.nvlink.push_back(std::move(sample));
     }
   }
 }
@@ -337,13 +282,14 @@ CommSamples read_comm_samples(const std::string& folder) {
       samples.absent.push_back(path);
       return;
     }
-    TextTable table(path, samples);
+    TextTable table(path, samples.problems);
     reader(table);
   };
   read("nccl_collectives.csv", [&](TextTable& table) { read_nccl(table, samples); });
   read("custom_allreduce.csv", [&](TextTable& table) { read_custom(table, samples); });
   read("deepep_low_latency.csv", [&](TextTable& table) { read_exchange(table, true, samples); });
   read("deepep_normal.csv", [&](TextTable& table) { read_exchange(table, false, samples); });
+  read("trtllm_mnnvl_alltoall.csv", [&](TextTable& table) { read_nvlink(table, samples); });
   read("ep_published.csv", [&](TextTable& table) { read_published(table, samples); });
   return samples;
 }

@@ -2,10 +2,10 @@
 // Measured communication, from the tables of a comm/ folder to samples that laws can be fitted to.
 //
 // Files (columns as in the shared data's README): nccl_collectives.csv, custom_allreduce.csv,
-// deepep_low_latency.csv, deepep_normal.csv, ep_published.csv (DeepEP on H800). Expert exchanges
-// get the bytes that their benchmark moved: DeepEP's own tests draw uniform scores, with at most
-// `topk_groups` nodes a token, so copies to distinct ranks and nodes are expectations over that
-// draw.
+// deepep_low_latency.csv, deepep_normal.csv, trtllm_mnnvl_alltoall.csv, ep_published.csv (DeepEP on
+// H800; calibrate/published_comm.h has the rest of it). Expert exchanges get the bytes that their
+// benchmark moved: DeepEP's own tests draw uniform scores, with at most `topk_groups` nodes a
+// token, so copies to distinct ranks and nodes are expectations over that draw.
 #pragma once
 
 #include <string>
@@ -36,9 +36,23 @@ struct ExchangeSample {
   bool is_one_node() const { return size.is_one_node; }
 };
 
+enum class NvlinkPart : std::uint8_t { prepare, dispatch, combine, combine_low_precision };
+
+/// One measured kernel of an exchange over NVLink (NvlinkExchange).
+struct NvlinkSample {
+  std::string system;
+  bool is_one_sided = true;
+  NvlinkPart part = NvlinkPart::dispatch;
+  ExchangeSize size;
+  double seconds = 0;
+  std::string file;
+  std::int64_t file_row = 0;
+};
+
 struct CommSamples {
   std::vector<CollectiveSample> collectives;
   std::vector<ExchangeSample> exchanges;
+  std::vector<NvlinkSample> nvlink;
   std::vector<std::string> absent;   ///< files that are not there
   std::vector<Diagnostic> problems;  ///< bad cells: file, row, column; such rows are left out
 };

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "calibrate/comm_fit.h"
+#include "calibrate/published_comm.h"
 
 namespace moesim {
 namespace {
@@ -46,6 +47,9 @@ class CommValidator {
       note_system(sample.system);
     }
     for (const ExchangeSample& sample : samples.exchanges) {
+      note_system(sample.system);
+    }
+    for (const NvlinkSample& sample : samples.nvlink) {
       note_system(sample.system);
     }
     for (auto& [device, machine] : machines_) {
@@ -140,7 +144,8 @@ class CommValidator {
 
   using Keep = std::function<bool(const std::string& system, std::int64_t ranks)>;
 
-  FittedCluster fit(const Machine& machine, const Keep& keep) const {
+  FittedCluster fit(const Machine& machine, const Keep& keep,
+                    const ExpertKernels* donor = nullptr) const {
     MachineSamples chosen;
     for (const CollectiveSample& sample : samples_.collectives) {
       if (machine.systems.count(sample.system) > 0 && keep(sample.system, sample.ranks)) {
@@ -152,42 +157,79 @@ class CommValidator {
         chosen.exchanges.push_back(&sample);
       }
     }
-    return fit_cluster(machine.profile, chosen, machine.device_sms, "given rows");
+    for (const NvlinkSample& sample : samples_.nvlink) {
+      if (machine.systems.count(sample.system) > 0 &&
+          keep(sample.system, sample.size.demand.ranks)) {
+        chosen.nvlink.push_back(&sample);
+      }
+    }
+    return fit_cluster(machine.profile, chosen, machine.device_sms, "given rows", donor);
   }
 
   FittedCluster leave_system_out(const std::string& system, const Machine& machine) const {
-    FittedCluster result =
-        fit(machine, [&](const std::string& name, std::int64_t) { return name != system; });
+    std::optional<ClusterProfile> moved;
+    if (const Machine* from = donor(machine.profile, &machine, true)) {
+      moved = transfer_cluster(machine.profile, from->fit->profile);
+    }
+    FittedCluster result = fit(
+        machine, [&](const std::string& name, std::int64_t) { return name != system; },
+        moved ? &*moved->expert_kernels : nullptr);
     if (result.profile.collective_laws.empty()) {
       if (const Machine* from = donor(machine.profile, &machine, false)) {
         result.profile.collective_laws =
             transfer_cluster(machine.profile, from->fit->profile).collective_laws;
       }
     }
-    if (!result.has_low_latency || !result.has_normal) {
-      if (const Machine* from = donor(machine.profile, &machine, true)) {
-        const ClusterProfile moved = transfer_cluster(machine.profile, from->fit->profile);
-        result.profile.expert_kernels = moved.expert_kernels;
-        result.has_low_latency = true;
-        result.has_normal = true;
-        result.has_network = false;
-      }
+    if (moved && !result.profile.expert_kernels) {
+      result.profile.expert_kernels = moved->expert_kernels;
+      result.has_low_latency = result.has_normal = true;
+    }
+    if (moved && !result.has_low_latency) {
+      result.profile.expert_kernels->low_latency = moved->expert_kernels->low_latency;
+      result.has_low_latency = true;
+    }
+    if (moved && !result.has_normal) {
+      result.profile.expert_kernels->normal = moved->expert_kernels->normal;
+      result.has_normal = true;
     }
     if (!result.has_network && result.profile.expert_kernels) {
-      // Nothing was measured across nodes: what the cards are known to do.
-      const NodeGroup& node = result.profile.node_groups.front();
-      const double cards =
-          static_cast<double>(node.nics.per_node) / static_cast<double>(node.gpus_per_node);
-      for (LowLatencyExchange* kernel : {&result.profile.expert_kernels->low_latency.dispatch,
-                                         &result.profile.expert_kernels->low_latency.combine}) {
-        kernel->alpha_net = node.nics.latency.value;
-        kernel->remote_expert_s = 0;
-        kernel->nic_rate =
-            (node.nics.achieved ? node.nics.achieved->value : node.nics.rate.value) * cards;
-      }
-      result.has_network = node.nics.per_node > 0;
+      set_network(result, machine);
     }
     return result;
+  }
+
+  /// Nothing was measured across nodes: as another machine's kernels, cards scaled by their rates,
+  /// or what the cards alone are known to do.
+  void set_network(FittedCluster& result, const Machine& machine) const {
+    const NodeGroup& node = result.profile.node_groups.front();
+    const double cards =
+        static_cast<double>(node.nics.per_node) / static_cast<double>(node.gpus_per_node);
+    const Machine* from = nullptr;
+    for (const auto& [device, other] : machines_) {
+      if (&other != &machine && other.fit && other.fit->has_network) {
+        from = &other;
+      }
+    }
+    LowLatencyKernels& kernels = result.profile.expert_kernels->low_latency;
+    for (const bool is_dispatch : {true, false}) {
+      LowLatencyExchange& kernel = is_dispatch ? kernels.dispatch : kernels.combine;
+      if (from != nullptr) {
+        const LowLatencyKernels& theirs = from->fit->profile.expert_kernels->low_latency;
+        const LowLatencyExchange& other = is_dispatch ? theirs.dispatch : theirs.combine;
+        const NodeGroup& other_node = from->profile.node_groups.front();
+        kernel.alpha_net = other.alpha_net;
+        kernel.remote_expert_s = other.remote_expert_s;
+        kernel.nic_rate = other.nic_rate * (node.nics.rate.value / other_node.nics.rate.value *
+                                            cards * static_cast<double>(other_node.gpus_per_node) /
+                                            static_cast<double>(other_node.nics.per_node));
+      } else {
+        kernel.alpha_net = node.nics.latency.value;
+        kernel.remote_expert_s = 0;
+        kernel.nic_rate =
+            (node.nics.achieved ? node.nics.achieved->value : node.nics.rate.value) * cards;
+      }
+    }
+    result.has_network = node.nics.per_node > 0;
   }
 
   template <class Fitted>
@@ -208,6 +250,33 @@ class CommValidator {
         add_exchange(sample, machine, fit_for(sample.ranks()), result);
       }
     }
+    for (const NvlinkSample& sample : samples_.nvlink) {
+      if (sample.system == system) {
+        add_nvlink(sample, fit_for(sample.size.demand.ranks).profile, result);
+      }
+    }
+  }
+
+  void add_nvlink(const NvlinkSample& sample, const ClusterProfile& profile,
+                  CommValidation& result) const {
+    static constexpr const char* kParts[] = {"prepare", "dispatch", "combine",
+                                             "combine in four bits"};
+    CommComparison row;
+    row.group = mode_ + ": NVLink " + (sample.is_one_sided ? "one-sided " : "two-sided ") +
+                kParts[static_cast<std::size_t>(sample.part)] + " " + sample.system + " EP" +
+                std::to_string(sample.size.demand.ranks);
+    row.name = sample.file + " row " + std::to_string(sample.file_row);
+    row.measured = sample.seconds;
+    const std::optional<double> predicted = predicted_seconds(profile, sample);
+    if (!predicted || mode_ == "leave system out") {
+      row.left_out = mode_ == "leave system out" ? "no other system has these kernels"
+                                                 : "the profile has no constants of these kernels";
+    } else {
+      row.predicted = *predicted;
+      row.basis = "fitted";
+    }
+    add(row, result);
+    add_summary(row, "all NVLink exchanges", result);
   }
 
   void add_collective(const CollectiveSample& sample, const Machine& machine,
@@ -220,7 +289,7 @@ class CommValidator {
     row.measured = sample.seconds;
     const CollectiveLaw* law = profile.law(sample.op, CollectiveScope::scale_up, sample.library);
     const std::int64_t domain = profile.node_groups.front().scale_up.domain_gpus;
-    if (!is_nccl && sample.variant.find("eager") != std::string::npos) {
+    if (sample.is_eager()) {
       row.left_out = "launched one by one: host time, not the kernel's";
     } else if (law != nullptr && sample.ranks <= domain) {
       row.predicted =
@@ -235,7 +304,10 @@ class CommValidator {
       row.left_out = "no law can be fitted without these rows";
     }
     add(row, result);
-    if (is_nccl) {
+    if (!is_nccl) {
+      const std::string heading = std::string("all ") + choice_name(sample.library) + " all-reduce";
+      add_summary(row, heading.c_str(), result);
+    } else {
       add_summary(row, "all NCCL, all sizes", result);
       if (sample.bytes >= kMiB) {
         add_summary(row, "all NCCL, >= 1 MiB", result);
@@ -327,6 +399,7 @@ class CommValidator {
 CommValidation validate_comm(const std::string& folder, const CardLibrary& cards) {
   const CommSamples samples = read_comm_samples(folder);
   CommValidation result = CommValidator(samples, cards).validate();
+  add_published_comm(folder, cards, result);
   result.problems = samples.problems;
   result.absent.insert(result.absent.end(), samples.absent.begin(), samples.absent.end());
   return result;
@@ -353,6 +426,11 @@ ClusterProfile calibrated_cluster(const std::string& folder, const CardLibrary& 
       for (const ExchangeSample& sample : samples.exchanges) {
         if (machine.systems.count(sample.system) > 0) {
           own.exchanges.push_back(&sample);
+        }
+      }
+      for (const NvlinkSample& sample : samples.nvlink) {
+        if (machine.systems.count(sample.system) > 0) {
+          own.nvlink.push_back(&sample);
         }
       }
       return fit_cluster(base, own, machine.device_sms, source).profile;

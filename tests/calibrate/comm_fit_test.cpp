@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "calibrate/nonnegative_fit.h"
+#include "calibrate/published_comm.h"
 #include "calibrate/validate_comm.h"
 
 namespace moesim {
@@ -112,6 +113,96 @@ TEST(CollectiveLaw, TransferScalesBytesAndNotStartUps) {
   EXPECT_EQ(moved.origin, Origin::transferred);
 }
 
+TEST(NvlinkFit, FindsWhatWasPlanted) {
+  // t = 10 us + 0.2 us a rank + 2 ns a token + remote bytes / 600 GB/s, at 2 to 16 ranks.
+  std::vector<NvlinkSample> samples;
+  for (const std::int64_t ranks : {2, 4, 8, 16}) {
+    for (double tokens = 1; tokens < 1e5; tokens *= 2) {
+      NvlinkSample sample;
+      sample.size.demand.ranks = ranks;
+      sample.size.demand.tokens = tokens;
+      sample.size.demand.rank_copies = tokens * std::min<double>(8, static_cast<double>(ranks));
+      sample.size.hidden = 4096;
+      sample.size.is_one_node = true;
+      const double n = static_cast<double>(ranks);
+      sample.seconds = 10e-6 + 0.2e-6 * n + 2e-9 * tokens +
+                       8192 * sample.size.demand.rank_copies * (n - 1) / n / 600e9;
+      for (const NvlinkPart part : {NvlinkPart::dispatch, NvlinkPart::combine}) {
+        sample.part = part;
+        samples.push_back(sample);
+      }
+    }
+  }
+  MachineSamples machine;
+  for (const NvlinkSample& sample : samples) {
+    machine.nvlink.push_back(&sample);
+  }
+  ClusterProfile base;
+  base.node_groups.emplace_back();
+  base.expert_kernels.emplace();
+  const ClusterProfile fitted = fit_cluster(base, machine, 1, "a test").profile;
+  const NvlinkExchange& fit = fitted.expert_kernels->nvlink_one_sided->dispatch;
+  EXPECT_NEAR(fit.alpha.value(), 10e-6, 1e-7);
+  EXPECT_NEAR(fit.rank_s, 0.2e-6, 1e-8);
+  EXPECT_NEAR(fit.rate.value() / 600e9, 1.0, 0.01);
+  EXPECT_EQ(fit.points, 68);
+  EXPECT_FALSE(fitted.expert_kernels->nvlink_two_sided.has_value());
+  // 32 ranks were never measured: 8 copies, 31 of 32 of them to others.
+  NvlinkSample more = samples.front();
+  more.size.demand = {.rank_copies = 8000, .ranks = 32, .tokens = 1000};
+  EXPECT_NEAR(
+      *predicted_seconds(fitted, more) / (10e-6 + 6.4e-6 + 2e-6 + 8192 * 8000 * 31.0 / 32 / 600e9),
+      1.0, 0.01);
+}
+
+TEST(LowLatencyFit, RowsOfOneShapeScaleTheKernelsOfALikeMachine) {
+  // The donor: 10 us and 400 GB/s. Here an empty call costs half as much and a token twice.
+  ExpertKernels donor;
+  for (LowLatencyExchange* fit : {&donor.low_latency.dispatch, &donor.low_latency.combine}) {
+    fit->alpha = fit->one_node_alpha = Seconds(10e-6);
+    fit->scale_up_rate = fit->one_node_rate = BytesPerSecond(400e9);
+    fit->nic_rate = BytesPerSecond(50e9);
+  }
+  std::vector<ExchangeSample> samples;
+  for (double tokens = 1; tokens < 2000; tokens *= 2) {
+    ExchangeSample sample;
+    sample.tokens = tokens;
+    sample.top_k = 8;
+    sample.size.hidden = 4096;
+    sample.size.is_one_node = true;
+    sample.size.demand = {
+        .local_selections = 8 * tokens, .ranks = 8, .tokens = tokens, .experts = 256};
+    sample.seconds = 5e-6 + 8 * tokens * 8192 / 200e9;
+    samples.push_back(sample);
+  }
+  MachineSamples machine;
+  for (const ExchangeSample& sample : samples) {
+    machine.exchanges.push_back(&sample);
+  }
+  ClusterProfile base;
+  base.node_groups.emplace_back();
+  const FittedCluster fitted = fit_cluster(base, machine, 132, "a test", &donor);
+  ASSERT_TRUE(fitted.has_low_latency);
+  const LowLatencyExchange& fit = fitted.profile.expert_kernels->low_latency.dispatch;
+  EXPECT_NEAR(fit.one_node_alpha.value(), 5e-6, 1e-8);
+  EXPECT_NEAR(fit.one_node_rate.value() / 200e9, 1.0, 1e-3);
+  EXPECT_FALSE(fit_cluster(base, machine, 132, "a test").has_low_latency);
+}
+
+TEST(PublishedComm, ReadsTheCardsThatATableNames) {
+  Nics nics;
+  nics.achieved.emplace();
+  EXPECT_TRUE(read_cards("EFA 4x100Gb/s per node", 8, nics));
+  EXPECT_EQ(nics.per_node, 4);
+  EXPECT_DOUBLE_EQ(nics.rate.value.value(), 12.5e9);
+  EXPECT_FALSE(nics.achieved.has_value());
+  EXPECT_TRUE(read_cards("EFA 4x100Gb/s per GPU", 8, nics));
+  EXPECT_EQ(nics.per_node, 32);
+  EXPECT_TRUE(read_cards("EFA 16x200Gb/s per 8 GPUs", 8, nics));
+  EXPECT_EQ(nics.per_node, 16);
+  EXPECT_FALSE(read_cards("CX7 IB 400Gb/s", 8, nics));
+}
+
 TEST(UniformFanOut, EqualsTheCountsOfDeepEpsOwnTest) {
   // PHYSICS of the benchmark, 256 experts, top-8, at most 4 nodes: ranks 5.3 / 6.5 / 7.3 / 7.5,
   // remote nodes 0 / 1.0 / 2.7 / 3.5 at EP 8 / 16 / 32 / 64 (printed to one digit).
@@ -144,7 +235,7 @@ TEST(CommSamples, WrongCellsAreReportedWithRowAndColumn) {
   EXPECT_THAT(all, HasSubstr("row 4: \"gather\" is no collective known here"));
   EXPECT_THAT(all, HasSubstr("row 5, column time_us"));
   EXPECT_THAT(all, HasSubstr("row 1: has no column \"ep_size\""));
-  EXPECT_EQ(samples.absent.size(), 3u);
+  EXPECT_EQ(samples.absent.size(), 4u);
 }
 
 /// Median error of the rows of a summary heading.
@@ -174,6 +265,18 @@ TEST(CommValidation, ShippedAndLeftOutPredictionsKeepTheirBounds) {
   EXPECT_LE(median_error(validation, "leave system out: all NCCL, >= 1 MiB"), 0.06);
   EXPECT_LE(median_error(validation, "leave system out: all NCCL, all sizes"), 0.12);
   EXPECT_LE(median_error(validation, "profile: all DeepEP low latency"), 0.06);
+  EXPECT_LE(median_error(validation, "leave EP size out: all DeepEP low latency"), 0.06);
+  // Start-ups of one kernel differ by a quarter between machines and nothing known predicts it: the
+  // goal of 6% is not met here (docs/network.md).
+  EXPECT_LE(median_error(validation, "leave system out: all DeepEP low latency"), 0.09);
+  EXPECT_LE(median_error(validation, "profile: all NVLink exchanges"), 0.06);
+  EXPECT_LE(median_error(validation, "leave EP size out: all NVLink exchanges"), 0.08);
+  for (const char* library : {"vllm", "sglang", "trtllm"}) {
+    EXPECT_LE(median_error(validation, std::string("profile: all ") + library + " all-reduce"),
+              0.06)
+        << library;
+  }
+  EXPECT_LE(median_error(validation, "profile: all published links"), 0.06);
   EXPECT_LE(median_error(validation, "profile: all DeepEP normal, >= 512 tokens"), 0.08);
   EXPECT_LE(median_error(validation, "leave system out: all DeepEP normal, >= 512 tokens"), 0.08);
 }
