@@ -110,7 +110,8 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
                                        "device profile whose datasheet peaks are used");
   app.add_option("--cluster", arguments->cluster,
                  "instead of a device: cluster profile whose communication constants are fitted to "
-                 "one comm/ folder; --out FILE.json")
+                 "one comm/ folder, or to output of nvbandwidth --format json, nccl-tests, "
+                 "rccl-tests and TransferBench; --out FILE.json")
       ->excludes(device);
   app.add_option(
       "--out", arguments->out,
