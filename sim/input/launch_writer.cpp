@@ -48,6 +48,13 @@ class LaunchWriter {
       out_.notes.push_back("start it on each of " + std::to_string(scenario_.spec.nodes) +
                            " nodes with the node's rank and the first node's address");
     }
+    const DispatchKernel kernel = scenario_.spec.communication.dispatch;
+    if (kernel == DispatchKernel::nvlink_one_sided || kernel == DispatchKernel::nvlink_two_sided) {
+      out_.notes.push_back(
+          choice_name(kernel) +
+          " kernels are TensorRT-LLM's, which chooses them itself inside an NVLink "
+          "domain: no flag says so");
+    }
     if (scenario_.spec.precision.weights) {
       out_.notes.push_back("weights in " + choice_name(*scenario_.spec.precision.weights) +
                            ": serve a checkpoint of this format");
@@ -193,8 +200,9 @@ class LaunchWriter {
     }
     if (ways.data > 1 && ways.expert > 1) {
       flag("--moe-a2a-backend", "deepep");
-      if (scenario_.spec.communication.dispatch != DispatchKernel::automatic) {
-        flag("--deepep-mode", choice_name(scenario_.spec.communication.dispatch));
+      const DispatchKernel kernel = scenario_.spec.communication.dispatch;
+      if (kernel == DispatchKernel::low_latency || kernel == DispatchKernel::normal) {
+        flag("--deepep-mode", choice_name(kernel));
       }
     }
     if (two_batch()) {

@@ -50,7 +50,11 @@ void run(benchmark::State& state, FabricPaths paths, bool is_uniform, double win
     state.counters["fills"] = static_cast<double>(network.counters().fills);
     state.counters["singles"] = static_cast<double>(network.counters().singles);
   }
-  state.counters["flows"] = static_cast<double>(num_ranks) * num_ranks;
+  // Constant where the cost is linear in the flows.
+  const double flows = static_cast<double>(num_ranks) * num_ranks;
+  state.counters["flows"] = flows;
+  state.counters["flows_per_s"] =
+      benchmark::Counter(flows, benchmark::Counter::kIsIterationInvariantRate);
   state.SetComplexityN(static_cast<std::int64_t>(num_ranks) * num_ranks);
 }
 

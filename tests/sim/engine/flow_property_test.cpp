@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <numeric>
 
 #include "sim/base/random.h"
+#include "sim/cluster/background.h"
 #include "sim/engine/flow_network.h"
 #include "tests/sim/engine/flow_reference.h"
 #include "tests/sim/engine/random_plan.h"
@@ -48,6 +50,50 @@ TEST(FlowProperty, EndTimesAgreeWithTheReferenceSolver) {
     const double makespan = *std::max_element(expected.begin(), expected.end());
     for (std::uint32_t flow = 0; flow < set.num_flows(); ++flow) {
       ASSERT_NEAR(ends[flow], expected[flow], 1e-9 * makespan + 1e-11)
+          << "seed " << seed << " flow " << set.source(flow) << " -> " << set.destination(flow);
+    }
+  }
+}
+
+TEST(FlowProperty, FlowsBesideStreamsAgreeWithTheReferenceSolver) {
+  // To the reference a stream is flows of so many bytes that they outlast all others.
+  for (std::uint64_t seed = 0; seed < kNumSeeds; ++seed) {
+    auto base = std::make_unique<RandomPlan>(plan_of(seed));
+    const std::uint32_t num_ranks = base->num_ranks();
+    if (num_ranks < 2) {
+      continue;
+    }
+    const TransferSet set = transfer_of(seed, num_ranks);
+    RandomStream random(seed, "streams");
+    std::vector<Stream> streams;
+    for (std::uint64_t i = 0; i < 1 + random.below(4); ++i) {
+      const auto source = static_cast<std::uint32_t>(random.below(num_ranks));
+      const auto away = 1 + static_cast<std::uint32_t>(random.below(num_ranks - 1));
+      streams.push_back(
+          {source, (source + away) % num_ranks,
+           BytesPerSecond(random.uniform() < 0.5 ? 1e18 : 4.0 * random.uniform() + 0.1),
+           1 + static_cast<std::uint32_t>(random.below(3)), 0});
+    }
+    const SharedPlan plan(std::move(base), std::move(streams));
+    const TransferSet endless = plan.transfer();
+    std::vector<std::uint32_t> sources, destinations;
+    std::vector<double> bytes;
+    for (const TransferSet* part : {&set, &endless}) {
+      for (std::uint32_t flow = 0; flow < part->num_flows(); ++flow) {
+        sources.push_back(part->source(flow));
+        destinations.push_back(part->destination(flow));
+        bytes.push_back(part == &set ? part->bytes(flow) : 1e7);
+      }
+    }
+    const std::vector<double> expected =
+        reference_ends(plan, TransferSet::columns(sources, destinations, bytes));
+    FlowNetwork network(plan);
+    network.start(SimTime(), endless);
+    const TransferId id = network.start(SimTime(), set);
+    network.finish();
+    const std::span<const double> ends = network.flow_ends(id);
+    for (std::uint32_t flow = 0; flow < set.num_flows(); ++flow) {
+      ASSERT_NEAR(ends[flow], expected[flow], 1e-8 * (1 + expected[flow]))
           << "seed " << seed << " flow " << set.source(flow) << " -> " << set.destination(flow);
     }
   }
