@@ -8,6 +8,7 @@
 #include "calibrate/link_measurements.h"
 #include "calibrate/validate_comm.h"
 #include "sim/base/error.h"
+#include "sim/base/quantity_text.h"
 #include "sim/input/card_library.h"
 
 namespace moesim {
@@ -20,7 +21,7 @@ void print_links(std::ostream& out, const ClusterProfile& profile) {
     if (number.origin == Origin::measured && number.points) {
       out << name << ": " << number_text(number.value.value()) << ' ' << unit << ", median of "
           << *number.points << ", mean distance "
-          << number_text(100 * number.residual_fraction.value_or(0)) << "%\n";
+          << plain_number_text(100 * number.residual_fraction.value_or(0), 3) << "%\n";
     }
   };
   const auto print_optional = [&](const char* name, const auto& number) {
@@ -77,11 +78,12 @@ int calibrate_cluster(const std::vector<std::string>& inputs, const std::string&
                 << ": " << law.protocols.size() << " protocols, " << choice_name(law.origin);
     if (law.points && law.residual_fraction) {
       context.out << " on " << *law.points << " rows, mean error "
-                  << number_text(100 * *law.residual_fraction) << '%';
+                  << plain_number_text(100 * *law.residual_fraction, 3) << '%';
     }
     context.out << '\n';
   }
   const std::string path = out == "." ? profile.id + ".json" : out;
+  profile.id = std::filesystem::path(path).stem().string();  // a profile is called as its file
   write_text_file(path, write_cluster_profile(profile).dump() + "\n");
   context.out << path << '\n';
   return 0;

@@ -216,5 +216,23 @@ TEST(CommandLine, ImportTurnsAHuggingFaceConfigurationIntoACard) {
             0);
 }
 
+TEST(CommandLine, ABenchmarkOfOnesOwnMachineMakesAClusterThatRuns) {
+  const std::string folder = ::testing::TempDir();
+  write_text_file(folder + "/bandwidth.json",
+                  "{\"nvbandwidth\": {\"testcases\": [{\"name\": \"host_to_device_memcpy_ce\", "
+                  "\"status\": \"Passed\", \"bandwidth_matrix\": [[\"50\", \"x\", \"52\"]]}]}}");
+  const std::string mine = folder + "/my_cluster.json";
+  const Outcome made = moesim({"calibrate", folder + "/bandwidth.json", "--cluster",
+                               "cluster_h100_ib400", "--source", "our rack", "--out", mine});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_NE(made.out.find("host link: 5.1e+10 bytes/s, median of 2"), std::string::npos)
+      << made.out;
+  EXPECT_NE(made.err.find("/nvbandwidth/testcases/0/bandwidth_matrix/0/1: \"x\" is no rate"),
+            std::string::npos)
+      << made.err;
+  const Outcome run = moesim({"run", kSmall, "--set", "/cluster=" + mine, "--format", "json"});
+  EXPECT_EQ(run.code, 0) << run.err;
+}
+
 }  // namespace
 }  // namespace moesim
