@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "calibrate/sample_rows.h"
+#include "calibrate/skew_validation.h"
 #include "sim/base/random.h"
 
 namespace moesim {
@@ -61,10 +62,13 @@ ValidationRow predicted_row(const CalibrationRow& row, const CostCurve& curve,
 /// count.
 void add_curves(ComputeValidation& result, const std::vector<CurveRows>& curves,
                 const std::vector<RejectedRow>& rejected, const std::string& name,
-                const std::vector<CurveSet>& sets, bool keep_rows) {
+                const std::vector<CurveSet>& sets, bool keep_rows, SkewTable& skew) {
   for (const CurveRows& rows : curves) {
     const CurveSet* set = nullptr;
     const CostCurve* curve = find_curve(sets, rows, set);
+    if (curve != nullptr) {
+      skew.add(rows, *curve, set->peaks);
+    }
     std::vector<ValidationRow> predicted;
     std::vector<ValidationRow> usual;
     for (const CalibrationRow& row : rows.rows) {
@@ -113,7 +117,7 @@ void add_curves(ComputeValidation& result, const std::vector<CurveRows>& curves,
 /// Samples of our own kernels, predicted by the first set that was made from such samples on the
 /// same back end.
 void add_samples(ComputeValidation& result, const std::string& path,
-                 const std::vector<CurveSet>& sets, bool keep_rows) {
+                 const std::vector<CurveSet>& sets, bool keep_rows, SkewTable& skew) {
   const std::vector<gpu::Sample> samples = gpu::read_samples(path, true);
   if (samples.empty()) {
     result.absent.push_back(path + ": holds no sample");
@@ -130,7 +134,31 @@ void add_samples(ComputeValidation& result, const std::string& path,
     return;
   }
   const SampleRows rows = sample_rows(samples, path, set->device);
-  add_curves(result, rows.curves, rows.rejected, set->device + " " + software, sets, keep_rows);
+  add_curves(result, rows.curves, rows.rejected, set->device + " " + software, sets, keep_rows,
+             skew);
+}
+
+/// Each cell of the skew table as a row: ratios to balanced, no seconds.
+void add_skew(ComputeValidation& result, const SkewTable& skew, bool keep_rows) {
+  for (const auto& [stack, cells] : skew.cells()) {
+    const std::string group = "moe " + stack + " skewed over balanced";
+    std::vector<ValidationRow> rows;
+    for (const SkewCell& cell : cells) {
+      ValidationRow row;
+      row.group = group;
+      row.file = cell.name;
+      row.file_row = static_cast<std::int64_t>(cell.pairs);
+      row.measured = cell.measured;
+      row.predicted = row.low = row.high = cell.predicted;
+      row.in_range = true;
+      rows.push_back(std::move(row));
+    }
+    result.groups.push_back(summarise(group, rows));
+    result.groups.back().predicted_by = stack;
+    if (keep_rows) {
+      std::move(rows.begin(), rows.end(), std::back_inserter(result.rows));
+    }
+  }
 }
 
 Json group_json(const ValidationGroup& group) {
@@ -238,9 +266,10 @@ ComputeValidation validate_compute(const std::vector<std::string>& folders,
   namespace fs = std::filesystem;
   ComputeValidation result;
   Diagnostics problems;
+  SkewTable skew;
   for (const std::string& given : folders) {
     if (given.ends_with(".jsonl")) {
-      add_samples(result, given, sets, keep_rows);
+      add_samples(result, given, sets, keep_rows, skew);
       continue;
     }
     std::error_code error;
@@ -274,9 +303,10 @@ ComputeValidation validate_compute(const std::vector<std::string>& folders,
       add_curves(result, calibration_rows(table, of_system->peaks, slow, rejected), rejected,
                  identity.table + " " + identity.system + " " + identity.framework + "-" +
                      identity.version,
-                 sets, keep_rows);
+                 sets, keep_rows, skew);
     }
   }
+  add_skew(result, skew, keep_rows);
   result.problems = problems.list();
   return result;
 }

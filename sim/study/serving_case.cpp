@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sim/base/error.h"
+#include "sim/input/model_card_count.h"
 
 namespace moesim {
 namespace {
@@ -163,7 +164,10 @@ std::string read_layout(const ServingMeasurement& row, ScenarioSpec& spec, bool 
 std::string read_precision(const ServingMeasurement& row, const ModelCard& model,
                            ServingEngine engine, ScenarioSpec& spec) {
   const std::string text = lower_case(row.precision);
+  // Qwen3's own fp8 checkpoints scale blocks of 128 x 128 (huggingface.co/Qwen/Qwen3-32B-FP8,
+  // config.json, quantization_config.weight_block_size), as DeepSeek's weights do.
   const bool is_deepseek_fp8 = model.weights.routed_experts == NumberFormat::fp8_block;
+  const bool is_qwen3 = model.id.starts_with("qwen3");
   if (text.empty()) {
     return "the precision is not stated";
   }
@@ -173,7 +177,7 @@ std::string read_precision(const ServingMeasurement& row, const ModelCard& model
     spec.precision.weights = NumberFormat::nvfp4;
   } else if (contains(text, "fp8")) {
     if (!is_deepseek_fp8) {
-      spec.precision.weights = NumberFormat::fp8;
+      spec.precision.weights = is_qwen3 ? NumberFormat::fp8_block : NumberFormat::fp8;
     }
   } else if (contains(text, "fp16") || contains(text, "bf16") || contains(text, "not stated")) {
     // "not stated": the archive leaves it empty for runs of the published bf16 checkpoints.
@@ -258,6 +262,30 @@ std::string read_prefix(const ServingMeasurement& row, MeasuredLoad& load) {
   }
   load.prefix_hit = plain_number(row.prefix_hit).value_or(-1);
   return load.prefix_hit == 0 ? "" : "prompts share prefixes: hits are stated only roughly";
+}
+
+/// Why no machine of the row's size can have carried its load; "" when one can. Two operations per
+/// active parameter and token, prompts included, against every GPU's fastest arithmetic.
+std::string read_possibility(const ServingCase& item, const ModelCard& model,
+                             const DeviceProfile& device) {
+  const MeasuredLoad& load = item.load;
+  const std::optional<double>& gpus = item.row.gpus;
+  if (load.kind != LoadKind::closed_loop || !item.row.ttft_s || !item.row.tpot_s || !gpus) {
+    return "";
+  }
+  double peak = 0;
+  for (const auto* rate : {&device.peak.bf16, &device.peak.fp8, &device.peak.fp4}) {
+    peak = std::max(peak, *rate ? (*rate)->value.value() : 0.0);
+  }
+  const double latency = *item.row.ttft_s + *item.row.tpot_s * (load.output_tokens - 1);
+  const double needed = 2 * count_parameters(model).active_without_input_embedding *
+                        load.concurrency * (load.input_tokens + load.output_tokens) / latency;
+  if (peak <= 0 || needed <= peak * *gpus) {
+    return "";
+  }
+  return "impossible: its requests need " + std::to_string(std::llround(needed * 1e-12)) +
+         " TFLOP/s, " + std::to_string(std::llround(*gpus)) + " GPUs have " +
+         std::to_string(std::llround(peak * *gpus * 1e-12));
 }
 
 /// What the benchmark's launch scripts say beyond the row, and the workload itself.
@@ -441,6 +469,11 @@ ServingCase serving_case(const ServingMeasurement& row, const CardLibrary& cards
   }
   if (const std::string problem = problem_of(); !problem.empty()) {
     refuse(problem);
+    return result;
+  }
+  const Scenario scenario = resolve(result.spec, cards, row.id);
+  if (const std::string why = read_possibility(result, model, *scenario.device); !why.empty()) {
+    refuse(why);
     return result;
   }
   result.series = result.family + "|" + row.framework + "|" + row.precision + "|" +
