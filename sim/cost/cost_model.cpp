@@ -291,7 +291,28 @@ CurvePick CostModel::pick(const Op& prototype) const {
     shared += kStandInError * kStandInError;
   }
   pick.shared_error = std::sqrt(shared);
+  if (moe != nullptr && moe->layout == ExpertLayout::resident) {
+    // TensorRT-LLM on Blackwell: deployments choose the back end of the experts for their load
+    // (docs of TensorRT-LLM 1.2, "moe_config.backend": TRTLLM for low latency, CUTLASS else).
+    pick.low_latency = set.find(OpFamily::grouped_gemm, format, "min_latency");
+  } else if (std::holds_alternative<GemmOp>(prototype) && format == NumberFormat::fp8) {
+    pick.absmax = set.find(OpFamily::elementwise, NumberFormat::bf16, "absmax");
+  }
   return pick;
+}
+
+/// Seconds of the absmax pass that a table of fp8 products timed with `gemm`: it reads the
+/// activations once, in bf16 (README of the tables: "fp8 ... includes the dynamic quantisation";
+/// their own `computescale` rows time that pass alone). At most half of the product: an estimate
+/// never leaves less than the product itself.
+double absmax_seconds(const GemmOp& gemm, const CostCurve& curve, const DevicePeaks& peaks,
+                      double product_seconds) {
+  const ElementwiseOp pass{Bytes(2.0 * gemm.m * gemm.k), 1.0};
+  const double law = law_seconds(pass, peaks, curve.arithmetic, curve.parameters);
+  FeatureVector features;
+  op_features(pass, peaks, curve.arithmetic, law, features);
+  return std::min(0.5 * product_seconds,
+                  law * portable_exp(curve.residual.evaluate(features.data())));
 }
 
 CostEstimate CostModel::physical(const Op& op,
@@ -368,6 +389,19 @@ CostEstimate CostModel::evaluate(const Op& op, const CurvePick& pick) const {
     const double own = std::max(std::sqrt(width * width - shared * shared), pick.least_own_error);
     cost.shared_uncertainty = std::sqrt(shared * shared + pick.shared_error * pick.shared_error);
     cost.own_uncertainty = own;
+  }
+  if (pick.low_latency != nullptr) {
+    CurvePick other = pick;
+    other.curve = pick.low_latency;
+    other.low_latency = nullptr;
+    const CostEstimate fast = evaluate<kWithBand>(op, other);
+    return fast.seconds < cost.seconds ? fast : cost;
+  }
+  if (pick.absmax != nullptr) {
+    const double all = cost.seconds.value();
+    const double rest = all - absmax_seconds(std::get<GemmOp>(op), *pick.absmax, peaks_, all);
+    cost.seconds = Seconds(rest);
+    cost.own_uncertainty *= all / rest;  // the same seconds of a smaller time
   }
   return cost;
 }

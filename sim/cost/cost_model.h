@@ -52,6 +52,12 @@ struct CurvePick {
   bool as_local_experts = false;  ///< see `local_experts`
   double shared_error = 0;        ///< of the transfer or of a stand-in, in log space
   double least_own_error = 0;     ///< of a law without its trees
+  /// The pass that finds a tensor's largest value, which tables of fp8 products time with them and
+  /// deployments do not run: their checkpoints hold the scales of activations. Null: not measured.
+  const CostCurve* absmax = nullptr;
+  /// A second kernel of the same stack for the same op, made for few tokens; whichever is faster
+  /// for a batch runs. Null: the stack has none.
+  const CostCurve* low_latency = nullptr;
 
   bool includes_routing() const;  ///< scores to top-k are part of the measured op
 };

@@ -38,6 +38,9 @@ struct EngineRules {
   std::vector<double> graph_sizes;
   double host_overhead_s = 0;
   double host_overhead_per_sequence_s = 0;
+  /// Host time to start one kernel outside a graph, from Python through the framework to the
+  /// driver; a step without a graph takes at least this for each of its kernels.
+  double host_kernel_s = 5e-5;
 };
 
 EngineRules engine_rules(const Scenario& scenario);

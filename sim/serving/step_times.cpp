@@ -8,9 +8,13 @@
 namespace moesim {
 namespace {
 
-// Kernels of a fused MoE layer launched one by one: permute, two grouped products, activation,
-// un-permute (vLLM's and SGLang's fused_moe).
-constexpr double kKernelsOfExperts = 5;
+// Kernels that one op of the template stands for when a framework launches them one by one. A fused
+// MoE layer: top-k, two for the sort by expert, two grouped products, activation, weighted sum; its
+// inputs quantised twice where the experts take 8 or 4 bits (vllm/model_executor/layers/fused_moe:
+// moe_align_block_size, invoke_fused_moe_kernel, moe_sum). Latent attention: joins query and key
+// halves and writes the latent to the cache (vllm/v1/attention/backends/mla: concat_and_cache_mla).
+constexpr double kKernelsOfExperts = 7;
+constexpr double kKernelsOfLatentAttention = 4;
 
 std::vector<double> geometric(double first, double ratio, double last) {
   std::vector<double> nodes = {0};
@@ -82,12 +86,37 @@ std::size_t nearest(const std::vector<double>& nodes, double value) {
   return at.weight > 0.5 ? at.low + 1 : at.low;
 }
 
+/// Whether a product with such weights has its activations quantised by a kernel of its own.
+bool quantises_inputs(NumberFormat weights) {
+  switch (weights) {
+    case NumberFormat::fp8:
+    case NumberFormat::fp8_block:
+    case NumberFormat::int8:
+    case NumberFormat::nvfp4:
+      return true;
+    default:
+      return false;  // 16 bits and more, and 4-bit weights beside 16-bit activations
+  }
+}
+
+double kernels_of(const Op& op) {
+  if (const auto* elementwise = std::get_if<ElementwiseOp>(&op)) {
+    return elementwise->kernels;
+  }
+  if (const auto* gemm = std::get_if<GemmOp>(&op)) {
+    return quantises_inputs(gemm->weights) ? 2 : 1;
+  }
+  return std::holds_alternative<MlaPrefillOp>(op) || std::holds_alternative<MlaDecodeOp>(op)
+             ? kKernelsOfLatentAttention
+             : 1;
+}
+
+/// Kernels that a step starts, collectives included.
 double num_kernels(const StepTemplate& step) {
   const auto count = [](const std::vector<TemplateOp>& ops) {
     double kernels = 0;
     for (const TemplateOp& op : ops) {
-      const auto* elementwise = std::get_if<ElementwiseOp>(&op.prototype);
-      kernels += elementwise != nullptr ? elementwise->kernels : 1;
+      kernels += kernels_of(op.prototype);
     }
     return kernels;
   };
@@ -96,7 +125,8 @@ double num_kernels(const StepTemplate& step) {
     double one = count(layer.before) + count(layer.shared) + count(layer.after) +
                  static_cast<double>(layer.after_attention.size() + layer.after_ffn.size());
     if (layer.experts) {
-      one += kKernelsOfExperts + (layer.experts->has_exchange ? 2 : 0);
+      one += kKernelsOfExperts + (quantises_inputs(layer.experts->prototype.weights) ? 2 : 0) +
+             (layer.experts->has_exchange ? 2 : 0);
     }
     kernels += one * static_cast<double>(layer.count);
   }
@@ -141,8 +171,8 @@ StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules, const S
   for (const LayerTemplate& layer : decode_->step_template().layers) {
     num_layers_ += static_cast<double>(layer.count);
   }
-  eager_floor_s_ =
-      num_kernels(decode_->step_template()) * scenario.device->launch_eager.value.value();
+  eager_floor_s_ = num_kernels(decode_->step_template()) *
+                   std::max(rules.host_kernel_s, scenario.device->launch_eager.value.value());
   double last = 0;
   const auto add_row = [&](double batch, bool captured) {
     rows_.push_back({batch, captured, {}});
@@ -190,11 +220,14 @@ StepTime StepTimes::evaluate(const StepBatch& batch, bool captured) {
   for (const OpKind kind : {OpKind::experts, OpKind::dispatch, OpKind::combine}) {
     time.common += cost.by_kind[static_cast<std::size_t>(kind)];
   }
-  time.own =
-      cost.seconds.value() - time.common + draft_seconds(model, batch) + rules_.host_overhead_s +
+  // Scheduling, sampling and the like: before and after the launches, on the same host thread.
+  const double engine =
+      rules_.host_overhead_s +
       rules_.host_overhead_per_sequence_s * (batch.decode_sequences + batch.prefill_sequences);
+  time.own = cost.seconds.value() - time.common + draft_seconds(model, batch) + engine;
   if (!captured) {
-    time.own += std::max(0.0, eager_floor_s_ - time.total());
+    const double host = engine + cost.by_kind[static_cast<std::size_t>(OpKind::host)];
+    time.own += std::max(0.0, eager_floor_s_ - (time.total() - host));
   }
   return time;
 }

@@ -15,8 +15,8 @@ namespace {
 // Half-width of a prediction without a band, log space: the median error of zero-shot predictions
 // is near 10%, 80% lie within about twice that. Estimate.
 constexpr double kDefaultHalfWidth = 0.15;
-// A cause must explain about half a band to be named.
-constexpr double kPrice = 0.5;
+// A cause must explain about half of a half-width to be named.
+constexpr double kPrice = 1.0;
 // Causes whose size nobody knows are simulated at a size that is bad but seen: two fifths of a
 // rail's rate, 5 ms of host time a step, a fifth of the clock, half the cache. Estimates.
 constexpr double kSlowRail = 0.4;
@@ -199,7 +199,7 @@ std::vector<double> fit_strengths(const std::vector<std::vector<double>>& effect
       if (norm <= 0) {
         continue;
       }
-      const double next = std::clamp((along - kPrice / 2) / norm, 0.0, 1.0);
+      const double next = std::clamp((along - kPrice / 2 * std::sqrt(norm)) / norm, 0.0, 1.0);
       const double change = next - strength[c];
       strength[c] = next;
       moved = std::max(moved, std::fabs(change));

@@ -5,12 +5,15 @@
 // small cache ...) that is simulated at full strength; a measurement is a point in (TPOT, TTFT,
 // throughput) for every measured load. Strengths s_c in [0, 1] are fitted to
 //
-//     minimise  sum over quantities ((r - sum_c s_c e_c) / sigma)^2 + lambda sum_c s_c
+//     minimise  sum over quantities ((r - sum_c s_c e_c) / sigma)^2 + lambda sum_c s_c |e_c /
+//     sigma|
 //
 // r = log(measured / predicted), e_c = log(with cause c / predicted), sigma the half-width of the
-// prediction's band (or kDefaultHalfWidth). The price lambda keeps causes out that explain little:
-// one number cannot name two culprits. What a cause has evidence for (recorded expert loads) is
-// applied first, at full strength. The rest stays unexplained, and is told beside the band.
+// prediction's band (or kDefaultHalfWidth). The price lambda is on what a cause explains, so that a
+// large change at small strength is no cheaper than a small one, and keeps out what explains
+// little: one number cannot name two culprits. What a cause has evidence for (recorded expert
+// loads) is applied first, at full strength. The rest stays unexplained, and is told beside the
+// band.
 #pragma once
 
 #include <optional>

@@ -76,6 +76,51 @@ TEST(CostModel, AnOpTakesTheTimeOfItsCurve) {
   EXPECT_EQ(model.point(op, pick).seconds.value(), cost.seconds.value());
 }
 
+TEST(CostModel, AnFp8ProductLeavesOutThePassThatItsTableTimedWithIt) {
+  // The table's product finds the activations' largest value first; a deployment's checkpoint holds
+  // the scale. The rest is product minus the curve of that pass, and at least half of the product.
+  const std::string stack = "trtllm-1.3.0rc20";
+  const CostModel model = model_of("b200_sxm", stack);
+  const GemmOp op{4, 8192, 8192, NumberFormat::fp8};
+  const CurvePick pick = model.pick(op);
+  ASSERT_NE(pick.absmax, nullptr);
+  CurvePick whole = pick;
+  whole.absmax = nullptr;
+  const DevicePeaks& peaks = pick.source->set->peaks;
+  const double pass =
+      pick.absmax->estimate(ElementwiseOp{Bytes(2.0 * 4 * 8192), 1.0}, peaks).seconds.value();
+  const double product = model.estimate(op, whole).seconds.value();
+  EXPECT_GT(pass, 5e-6);
+  EXPECT_NEAR(model.estimate(op, pick).seconds.value(), std::max(product - pass, product / 2),
+              1e-9);
+  EXPECT_EQ(model.estimate(op, pick).seconds, model.point(op, pick).seconds);
+  EXPECT_EQ(model.pick(GemmOp{4, 8192, 8192, NumberFormat::bf16}).absmax, nullptr);
+}
+
+TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
+  // DeepSeek-R1's experts in nvfp4 on B200, split over 8: for 4 tokens the low-latency kernel was
+  // timed at 25 to 32 us, the usual one at 85 to 88 (balanced and skewed).
+  const CostModel model = model_of("b200_sxm", "trtllm-1.3.0rc20");
+  MoeOp op;
+  op.tokens = 4;
+  op.hidden = 7168;
+  op.width = 2048;
+  op.top_k = 8;
+  op.experts = 256;
+  op.tensor_ways = 8;
+  op.weights = NumberFormat::nvfp4;
+  op.load.assignments = 32;
+  op.load.active_experts = 30;
+  op.load.hottest = 2;
+  op.load.padded = 30 * 64;
+  const CurvePick pick = model.pick(op);
+  ASSERT_NE(pick.low_latency, nullptr);
+  CurvePick usual = pick;
+  usual.low_latency = nullptr;
+  EXPECT_LT(model.estimate(op, pick).seconds.value(), 45e-6);
+  EXPECT_GT(model.estimate(op, usual).seconds.value(), 60e-6);
+}
+
 TEST(CostModel, ACurveTimedLaunchByLaunchIsNotUsedInsideAGraph) {
   // vLLM's fp8_block GEMM table has a floor of 80 us of host time; in a graph a product of 4 tokens
   // takes a tenth of that, as TensorRT-LLM's rows say.

@@ -75,6 +75,29 @@ TEST(StepTimes, NodesAgreeWithTheStepModelAndPaddingCostsRowsNotCache) {
   EXPECT_LT(times.decode(5, 1500).seconds, exact);
 }
 
+TEST(StepTimes, AShortPromptWaitsForTheHostToStartItsKernels) {
+  // Llama-3.1-8B in bf16: 32 layers of norm, qkv, attention, o, norm, gate-up, activation, down and
+  // the rotary embedding, so 256 to 384 kernels, 50 us each from Python: 13 to 19 ms before the
+  // last one starts, where 16 tokens need less than 8 ms of GPU. Decode runs from graphs and does
+  // not wait.
+  const Scenario scenario = dense([](ScenarioSpec& spec) { spec.workload.concurrency = 1; });
+  const EngineRules rules = engine_rules(scenario);
+  EXPECT_DOUBLE_EQ(rules.host_kernel_s, 5e-5);
+  StepTimes times(scenario, rules);
+  StepPlan prompt;
+  prompt.prompts = 1;
+  prompt.prompt_tokens = 16;
+  prompt.pair_sum = 16 * 8;
+  const double short_prompt = times.mixed(StepShape::of(0, 0, prompt)).total();
+  EXPECT_GT(short_prompt, 0.013);
+  EXPECT_LT(short_prompt, 0.020);
+  EXPECT_LT(times.decode(1, 100).seconds, 0.009);
+  // 8192 tokens keep the GPU busy for longer than the host needs: no wait.
+  prompt.prompt_tokens = 8192;
+  prompt.pair_sum = 8192.0 * 4096;
+  EXPECT_GT(times.mixed(StepShape::of(0, 0, prompt)).total(), 0.1);
+}
+
 TEST(StepTimes, PromptStepsAreInterpolatedClosely) {
   const Scenario scenario = dense([](ScenarioSpec& spec) {
     spec.workload.concurrency = 8;

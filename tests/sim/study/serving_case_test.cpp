@@ -54,6 +54,28 @@ TEST(ServingCase, ACompleteRowBecomesItsScenario) {
   EXPECT_TRUE(taken.rate_is_derived);
 }
 
+TEST(ServingCase, ALoadThatItsGpusCannotCarryIsLeftOut) {
+  // 37 billion active parameters, 1500 tokens a request: 16 slots at 10.48 s each need 0.17 PFLOP/s
+  // of the 16 of eight H200; 16 million slots (a cluster's load beside one node) need 10^5 times
+  // more.
+  ServingMeasurement row = full_row();
+  row.load = "16000000";
+  const ServingCase refused = serving_case(row, cards());
+  EXPECT_NE(refused.left_out.find("impossible: its requests need"), std::string::npos)
+      << refused.left_out;
+  EXPECT_NE(refused.left_out.find("8 GPUs have"), std::string::npos) << refused.left_out;
+}
+
+TEST(ServingCase, Fp8MeansTheBlocksOfTheModelsOwnCheckpoint) {
+  ServingMeasurement row = full_row();
+  row.precision = "fp8";
+  row.expert.reset();
+  row.model = "Qwen3-32B";
+  EXPECT_EQ(serving_case(row, cards()).spec.precision.weights, NumberFormat::fp8_block);
+  row.model = "Llama-3.1-70B";
+  EXPECT_EQ(serving_case(row, cards()).spec.precision.weights, NumberFormat::fp8);
+}
+
 TEST(ServingCase, NothingThatARowMeasuresEntersItsScenario) {
   ServingMeasurement other = full_row();
   other.ttft_s = 99;
