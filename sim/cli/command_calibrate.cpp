@@ -15,6 +15,7 @@
 #include "calibrate/profile_writer.h"
 #include "sim/base/error.h"
 #include "sim/cli/calibrate_cluster.h"
+#include "sim/cli/calibrate_serving.h"
 #include "sim/cli/commands.h"
 #include "sim/input/card_library.h"
 
@@ -32,6 +33,7 @@ struct CalibrateArguments {
   std::string report;
   std::string transfer_from;
   bool same_chip = false;
+  std::string scenario;
 };
 
 /// Errors |predicted / measured - 1| of the rows that were left out, of all curves that were kept.
@@ -128,9 +130,22 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
                  "scaled by the device's datasheet and marked as transferred");
   app.add_flag("--same-chip", arguments->same_chip,
                "with --transfer-from: the relative has the same chip, so its kernels behave alike");
+  app.add_option(
+         "--scenario", arguments->scenario,
+         "instead of a device: the serving scenario of a deployment whose benchmark results "
+         "are the inputs; its efficiency, and what to measure next; profiles go to --out")
+      ->excludes(device);
   return [arguments, context] {
+    if (!arguments->scenario.empty()) {
+      if (arguments->inputs.empty()) {
+        throw InputError("", "", "nothing to calibrate from",
+                         "results of a serving benchmark, or rows of `moesim import`");
+      }
+      return calibrate_serving(arguments->inputs, arguments->scenario, arguments->out, context);
+    }
     if (arguments->device.empty() == arguments->cluster.empty()) {
-      throw InputError("", "", "nothing to calibrate", "--device ID, or --cluster ID");
+      throw InputError("", "", "nothing to calibrate",
+                       "--device ID, --cluster ID, or --scenario SCENARIO");
     }
     if (!arguments->cluster.empty()) {
       return calibrate_cluster(arguments->inputs, arguments->cluster, arguments->out,

@@ -9,8 +9,8 @@
 
 #include "sim/base/error.h"
 #include "sim/cli/commands.h"
+#include "sim/cli/measured_rows.h"
 #include "sim/cli/scenario_arguments.h"
-#include "sim/input/bench_result.h"
 #include "sim/study/diagnose.h"
 
 namespace moesim {
@@ -23,42 +23,6 @@ struct DiagnoseArguments {
   std::string row;
   std::string format = "text";
 };
-
-/// Measured rows: a CSV of `moesim import`, or a benchmark result as its tool wrote it.
-std::vector<ServingMeasurement> read_rows(const std::string& file, const std::string& only,
-                                          double gpus, std::ostream& err) {
-  const std::string text = read_text_file(file, 64u << 20);
-  std::vector<ServingMeasurement> rows;
-  if (looks_like_bench_result(text)) {
-    const ImportedBench bench = import_bench_result(text, file);
-    err << file << ": read as " << bench.format << "\n";
-    rows = bench.rows;
-  } else {
-    Diagnostics problems;
-    rows = parse_serving_measurements(text, file, problems);
-    problems.throw_if_any();
-  }
-  for (ServingMeasurement& row : rows) {
-    if (!row.output_rate) {
-      // "output 900.5 tok/s total": of all GPUs of the deployment.
-      constexpr std::string_view kTotal = "output ";
-      const std::size_t at = row.notes.find(kTotal);
-      const std::size_t end = row.notes.find(" tok/s total");
-      if (at != std::string::npos && end != std::string::npos && end > at) {
-        const auto rate = plain_number(
-            std::string_view(row.notes).substr(at + kTotal.size(), end - at - kTotal.size()));
-        row.output_rate = rate ? std::optional<double>(*rate / gpus) : std::nullopt;
-      }
-    }
-  }
-  if (!only.empty()) {
-    std::erase_if(rows, [&only](const ServingMeasurement& row) { return row.id != only; });
-    if (rows.empty()) {
-      throw InputError(file, "", "has no row \"" + only + "\"", "the id of one of its rows");
-    }
-  }
-  return rows;
-}
 
 void print_text(std::ostream& out, const Diagnosis& diagnosis) {
   const auto line = [&out](const std::string& name, const std::string& value,
@@ -130,7 +94,7 @@ CommandBody define_diagnose(CLI::App& app, const CommandContext& context) {
     const Scenario scenario = scenario_from(arguments->scenario, cards);
     const double gpus = static_cast<double>(scenario.ways.gpus * scenario.spec.serving.instances);
     const std::vector<ServingMeasurement> rows =
-        read_rows(arguments->measured, arguments->row, gpus, context.err);
+        read_measured_rows(arguments->measured, arguments->row, gpus, context.err);
     const Diagnosis diagnosis = diagnose(
         scenario.spec, scenario.file, rows,
         arguments->experts.empty() ? "" : std::filesystem::absolute(arguments->experts).string(),

@@ -8,6 +8,7 @@
 
 #include "sim/base/error.h"
 #include "sim/run/simulate.h"
+#include "sim/study/measured_load.h"
 
 namespace moesim {
 namespace {
@@ -15,8 +16,8 @@ namespace {
 // Half-width of a prediction without a band, log space: the median error of zero-shot predictions
 // is near 10%, 80% lie within about twice that. Estimate.
 constexpr double kDefaultHalfWidth = 0.15;
-// A cause must explain about half of a half-width to be named.
-constexpr double kPrice = 1.0;
+// A cause must explain about a third of a half-width to be named.
+constexpr double kPrice = 0.7;
 // Causes whose size nobody knows are simulated at a size that is bad but seen: two fifths of a
 // rail's rate, 5 ms of host time a step, a fifth of the clock, half the cache. Estimates.
 constexpr double kSlowRail = 0.4;
@@ -131,32 +132,6 @@ constexpr Cause kCauses[] = {
      },
      [](Scenario& s) { s.spec.workload.acceptance = 0.3; }},
 };
-
-/// The scenario at the load of a row, as far as the row states it.
-ScenarioSpec at_load(const ScenarioSpec& spec, const ServingMeasurement& row) {
-  ScenarioSpec result = spec;
-  if (spec.workload.kind != WorkloadKind::serving) {
-    return result;
-  }
-  if (const auto concurrency = plain_number(row.load)) {
-    result.workload.concurrency = *concurrency;
-    result.workload.requests_per_s.reset();
-    result.workload.arrivals = ArrivalProcess::closed;
-  } else if (row.load.starts_with("qps ")) {
-    if (const auto rate = plain_number(std::string_view(row.load).substr(4))) {
-      result.workload.requests_per_s = *rate;
-      result.workload.concurrency.reset();
-      result.workload.arrivals = ArrivalProcess::poisson;
-    }
-  }
-  if (const auto input = plain_number(row.input_tokens)) {
-    result.workload.prompt_tokens = *input;
-  }
-  if (const auto output = plain_number(row.output_tokens)) {
-    result.workload.output_tokens = *output;
-  }
-  return result;
-}
 
 const Metric* metric_of(const SimulationResult& result, const std::string& name) {
   const NamedMetric* named = result.find(name);
@@ -284,7 +259,7 @@ class Diagnosing {
  private:
   SimulationResult simulate_row(const ServingMeasurement& row,
                                 const std::function<void(Scenario&)>& change) const {
-    Scenario scenario = resolve(at_load(spec_, row), cards_, file_);
+    Scenario scenario = resolve(at_measured_load(spec_, row), cards_, file_);
     if (cache_tokens_ > 0) {
       scenario.spec.serving.kv_cache_tokens = cache_tokens_;
     }

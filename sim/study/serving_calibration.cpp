@@ -41,6 +41,11 @@ void scale_peaks(PeakFlops& peak, double factor) {
   }
 }
 
+// Scatter of a measured TPOT about any such model: sets how much the prior weighs.
+constexpr double kScatter = 0.05;
+// 80% of a normal error.
+constexpr double kEighty = 1.2816;
+
 // Beyond this error a row pulls no harder: what it says is not about efficiency.
 constexpr double kHuber = 0.1;
 
@@ -81,9 +86,8 @@ double loss(const std::vector<double>& residual, const Numbers& x) {
   for (const double value : residual) {
     sum += value * value;
   }
-  // The data's own scatter is about 5%: it sets how much the prior weighs.
   for (std::size_t k = 0; k < kNumbers; ++k) {
-    sum += 0.05 * 0.05 * (x[k] / kPrior[k]) * (x[k] / kPrior[k]);
+    sum += kScatter * kScatter * (x[k] / kPrior[k]) * (x[k] / kPrior[k]);
   }
   return sum;
 }
@@ -145,7 +149,9 @@ ServingPrediction predict_serving(const ScenarioSpec& spec, const EfficiencySet&
   return prediction;
 }
 
-EfficiencySet fit_efficiency(std::span<const ServingCase* const> cases, const CardLibrary& cards) {
+namespace {
+
+Numbers fit_numbers(std::span<const ServingCase* const> cases, const CardLibrary& cards) {
   Numbers x{};
   std::vector<double> residual = residuals(cases, x, cards);
   double best = loss(residual, x);
@@ -172,7 +178,7 @@ EfficiencySet fit_efficiency(std::span<const ServingCase* const> cases, const Ca
             a[k][j] += slope[k][i] * slope[j][i];
           }
         }
-        const double prior = 0.05 * 0.05 / (kPrior[k] * kPrior[k]);
+        const double prior = kScatter * kScatter / (kPrior[k] * kPrior[k]);
         a[k][k] += prior + damping;
         b[k] -= prior * x[k];
       }
@@ -191,7 +197,7 @@ EfficiencySet fit_efficiency(std::span<const ServingCase* const> cases, const Ca
         const bool is_done = best - now < 1e-4 * best;
         best = now;
         if (is_done) {
-          return set_of(x);
+          return x;
         }
       } else {
         damping = std::max(damping * 10, 1e-2);
@@ -201,7 +207,110 @@ EfficiencySet fit_efficiency(std::span<const ServingCase* const> cases, const Ca
       break;
     }
   }
-  return set_of(x);
+  return x;
+}
+
+/// d log(TPOT), kTtftWeight * d log(TTFT) of a scenario by each number.
+std::array<Numbers, 2> slopes_of(const ScenarioSpec& spec, const Numbers& x,
+                                 const CardLibrary& cards) {
+  constexpr double kStep = 0.05;
+  std::array<Numbers, 2> slopes{};
+  const ServingPrediction base = predict_serving(spec, set_of(x), cards, "a candidate");
+  for (std::size_t k = 0; k < kNumbers; ++k) {
+    Numbers moved = x;
+    moved[k] += kStep;
+    const ServingPrediction there = predict_serving(spec, set_of(moved), cards, "a candidate");
+    if (base.tpot_s && there.tpot_s) {
+      slopes[0][k] = std::log(there.tpot_s->value / base.tpot_s->value) / kStep;
+    }
+    if (base.ttft_s && there.ttft_s) {
+      slopes[1][k] = kTtftWeight * std::log(there.ttft_s->value / base.ttft_s->value) / kStep;
+    }
+  }
+  return slopes;
+}
+
+/// Adds what one load tells to the precision matrix (units of 1 / kScatter^2).
+void add_information(std::array<Numbers, kNumbers>& precision,
+                     const std::array<Numbers, 2>& slopes) {
+  for (const Numbers& slope : slopes) {
+    for (std::size_t k = 0; k < kNumbers; ++k) {
+      for (std::size_t j = 0; j < kNumbers; ++j) {
+        precision[k][j] += slope[k] * slope[j];
+      }
+    }
+  }
+}
+
+/// Determinant of a positive definite matrix, in log2, by elimination.
+double log2_determinant(std::array<Numbers, kNumbers> a) {
+  double sum = 0;
+  for (std::size_t k = 0; k < kNumbers; ++k) {
+    sum += std::log2(a[k][k]);
+    for (std::size_t i = k + 1; i < kNumbers; ++i) {
+      const double factor = a[i][k] / a[k][k];
+      for (std::size_t j = k; j < kNumbers; ++j) {
+        a[i][j] -= factor * a[k][j];
+      }
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+EfficiencySet fit_efficiency(std::span<const ServingCase* const> cases, const CardLibrary& cards) {
+  return set_of(fit_numbers(cases, cards));
+}
+
+EfficiencyFit explain_efficiency(std::span<const ServingCase* const> cases,
+                                 std::span<const ScenarioSpec> candidates,
+                                 const CardLibrary& cards) {
+  const Numbers x = fit_numbers(cases, cards);
+  std::array<Numbers, kNumbers> precision{};
+  for (std::size_t k = 0; k < kNumbers; ++k) {
+    precision[k][k] = kScatter * kScatter / (kPrior[k] * kPrior[k]);
+  }
+  for (const ServingCase* item : cases) {
+    std::array<Numbers, 2> slopes = slopes_of(item->spec, x, cards);
+    if (!item->row.tpot_s && !item->output_rate) {
+      slopes[0] = {};
+    }
+    if (!item->row.ttft_s || !item->ttft_is_usable) {
+      slopes[1] = {};
+    }
+    add_information(precision, slopes);
+  }
+  EfficiencyFit fit;
+  fit.set = set_of(x);
+  const std::array<const char*, kNumbers> names = {"memory", "arithmetic", "step_s", "request_s"};
+  for (std::size_t k = 0; k < kNumbers; ++k) {
+    Numbers unit{};
+    unit[k] = 1;
+    const double variance = kScatter * kScatter * solve(precision, unit)[k];
+    const double width = kEighty * std::sqrt(variance);
+    Numbers low = x;
+    Numbers high = x;
+    low[k] -= width;
+    high[k] += width;
+    const auto value_of = [k](const EfficiencySet& set) {
+      return k == 0 ? set.memory : k == 1 ? set.arithmetic : k == 2 ? set.step_s : set.request_s;
+    };
+    fit.numbers.push_back({names[k], value_of(fit.set), value_of(set_of(low)),
+                           value_of(set_of(high)), 1 - variance / (kPrior[k] * kPrior[k])});
+  }
+  const double known = log2_determinant(precision);
+  fit.next.resize(candidates.size());
+  tbb::parallel_for(std::size_t{0}, candidates.size(), [&](std::size_t i) {
+    std::array<Numbers, kNumbers> more = precision;
+    add_information(more, slopes_of(candidates[i], x, cards));
+    fit.next[i] = {candidates[i].workload.concurrency.value_or(0),
+                   candidates[i].workload.prompt_tokens, (log2_determinant(more) - known) / 2};
+  });
+  std::stable_sort(
+      fit.next.begin(), fit.next.end(),
+      [](const NextMeasurement& a, const NextMeasurement& b) { return a.bits > b.bits; });
+  return fit;
 }
 
 }  // namespace moesim

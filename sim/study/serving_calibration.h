@@ -29,4 +29,32 @@ ServingPrediction predict_serving(const ScenarioSpec& spec, const EfficiencySet&
 /// Fits one set to `cases` (none left out). Never worse than the default on them, prior included.
 EfficiencySet fit_efficiency(std::span<const ServingCase* const> cases, const CardLibrary& cards);
 
+/// One of the four numbers and what the measurements say of it.
+struct FittedNumber {
+  std::string name;  ///< "memory", "arithmetic", "step_s", "request_s"
+  double value = 0;
+  double low = 0, high = 0;  ///< 80% interval
+  /// Share of the prior's variance that the measurements removed: 0 knows nothing, 1 all.
+  double identified = 0;
+};
+
+/// A load that was not measured, and what measuring it would be worth.
+struct NextMeasurement {
+  double concurrency = 0;
+  double prompt_tokens = 0;
+  double bits = 0;  ///< about the four numbers together, at 5% scatter
+};
+
+struct EfficiencyFit {
+  EfficiencySet set;
+  std::vector<FittedNumber> numbers;
+  std::vector<NextMeasurement> next;  ///< most informative first
+};
+
+/// The same fit with intervals (linearised at the fit) and the loads that would tell most: each of
+/// `candidates` is a serving scenario in closed loop.
+EfficiencyFit explain_efficiency(std::span<const ServingCase* const> cases,
+                                 std::span<const ScenarioSpec> candidates,
+                                 const CardLibrary& cards);
+
 }  // namespace moesim

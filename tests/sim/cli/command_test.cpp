@@ -9,32 +9,10 @@
 #include <vector>
 
 #include "sim/base/json.h"
-#include "sim/cli/commands.h"
+#include "tests/sim/cli/run_command.h"
 
 namespace moesim {
 namespace {
-
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome moesim(std::vector<std::string> words) {
-  words.insert(words.begin(), "moesim");
-  std::vector<const char*> argv;
-  for (const std::string& word : words) {
-    argv.push_back(word.c_str());
-  }
-  std::ostringstream out;
-  std::ostringstream err;
-  Outcome outcome;
-  outcome.code = run_program(static_cast<int>(argv.size()), argv.data(),
-                             CommandContext{out, err, MOESIM_SOURCE_DIR});
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
-}
 
 const std::string kQuickstart = std::string(MOESIM_SOURCE_DIR) + "/scenarios/quickstart.json";
 const std::string kSmall = std::string(MOESIM_SOURCE_DIR) + "/scenarios/mixtral_8x7b_h100.json";
