@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `moesim calibrate RESULTS --scenario SCENARIO --out FOLDER`: what benchmark results of a user's own
-// deployment say about its efficiency, as a device and a cluster profile for his scenarios.
+// `moesim calibrate RESULTS --scenario SCENARIO --out FOLDER`: what benchmark results of a user's
+// own deployment say about its efficiency, as a device and a cluster profile for his scenarios.
 #pragma once
 
 #include <string>
