@@ -93,8 +93,9 @@ std::string plain_number_text(double value, int digits) {
     std::snprintf(buffer.data(), buffer.size(), "%.*g", digits, value);
     return buffer.data();
   }
-  std::snprintf(buffer.data(), buffer.size(), "%.*f", decimals, value);
-  std::string text = buffer.data();
+  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                                     std::chars_format::fixed, decimals);
+  std::string text(buffer.data(), written.ptr);
   const std::size_t point = std::min(text.find('.'), text.size());
   const std::size_t first = text[0] == '-' ? 1 : 0;
   if (point - first > 4) {

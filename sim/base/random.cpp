@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "sim/base/error.h"
+#include "sim/base/exp_lanes.h"
 
 namespace moesim {
 namespace {
@@ -84,6 +85,38 @@ double portable_exp(double x) {
     --n;
   }
   return series * scale * std::bit_cast<double>(static_cast<std::uint64_t>(n + 1023) << 52);
+}
+
+ExpLanes portable_exp(const ExpLanes& x) {
+  // The usual case of portable_exp above, operation by operation; other lanes go through it.
+  ExpLanes n_real;
+  ExpLanes r;
+  ExpLanes series;
+  bool usual = true;
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    usual = usual && x[i] < 709.0 && x[i] > -708.0;  // 2^n is a normal number then
+  }
+  if (!usual) {
+    for (std::size_t i = 0; i < kExpLanes; ++i) {
+      series[i] = portable_exp(x[i]);
+    }
+    return series;
+  }
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    n_real[i] = std::floor(x[i] * 1.4426950408889634 + 0.5);
+    r[i] = (x[i] - n_real[i] * kLn2Hi) - n_real[i] * kLn2Lo;
+    series[i] = 1.0;
+  }
+  for (int k = 14; k >= 1; --k) {
+    for (std::size_t i = 0; i < kExpLanes; ++i) {
+      series[i] = 1.0 + series[i] * r[i] / k;
+    }
+  }
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    const auto n = static_cast<std::uint64_t>(static_cast<int>(n_real[i]) + 1023);
+    series[i] = series[i] * 1.0 * std::bit_cast<double>(n << 52);
+  }
+  return series;
 }
 
 RandomStream::RandomStream(std::uint64_t seed, std::string_view name, std::uint64_t index) {

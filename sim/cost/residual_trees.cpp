@@ -88,12 +88,18 @@ double ResidualTrees::evaluate(const float* features) const {
     if (list.empty()) {
       continue;
     }
-    std::uint32_t above = 0;
+    // How many thresholds lie below: halving without branches.
     const float value = features[f];
-    for (const float threshold : list) {
-      above += value > threshold ? 1U : 0U;
+    const float* base = list.data();
+    std::size_t left = list.size();
+    while (left > 1) {
+      const std::size_t half = left / 2;
+      base += base[half - 1] < value ? half : 0;
+      left -= half;
     }
-    row[asked++] = static_cast<std::uint32_t>(first_row_[f]) + above;
+    const std::size_t above =
+        static_cast<std::size_t>(base - list.data()) + (*base < value ? 1U : 0U);
+    row[asked++] = static_cast<std::uint32_t>(first_row_[f] + above);
   }
   const auto depth = static_cast<unsigned>(depth_);
   const std::size_t trees_per_word = 64 / depth;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "sim/cost/device_peaks.h"
+#include "sim/cost/step_plan.h"
 #include "sim/cost/two_batch.h"
 
 namespace moesim {
@@ -89,43 +91,6 @@ Sensitivity two_batch_sensitivity(const HalfBatch& half) {
 
 double ErrorSource::half_width_s() const { return std::sqrt(shared_s * shared_s + own_squared); }
 
-/// The template with each distinct shape once and its curve beside it.
-struct StepCostModel::Plan {
-  struct Shape {
-    TemplateOp item;
-    CurvePick pick;
-  };
-  struct Use {
-    std::size_t shape;
-    OpKind kind;
-  };
-  struct Layer {
-    std::vector<Use> before, shared, after;
-    CurvePick experts;
-  };
-  std::vector<Shape> shapes;
-  std::vector<Layer> layers;
-  Layer ends;  ///< embedding before, head after
-
-  std::vector<Use> add(const std::vector<TemplateOp>& ops, const CostModel& cost) {
-    std::vector<Use> uses;
-    for (const TemplateOp& item : ops) {
-      const auto same = [&](const Shape& known) {
-        return known.item.rows == item.rows && known.item.row_share == item.row_share &&
-               known.item.context_share == item.context_share &&
-               known.item.prototype == item.prototype;
-      };
-      auto found = std::find_if(shapes.begin(), shapes.end(), same);
-      if (found == shapes.end()) {
-        shapes.push_back({item, cost.pick(item.prototype)});
-        found = shapes.end() - 1;
-      }
-      uses.push_back({static_cast<std::size_t>(found - shapes.begin()), item.kind});
-    }
-    return uses;
-  }
-};
-
 /// One pass over the template; the band is collected when `band` is given, and single ops when
 /// `ops` is.
 class StepCostModel::Evaluation {
@@ -137,6 +102,7 @@ class StepCostModel::Evaluation {
         overlap_(overlap),
         band_(band),
         ops_(ops),
+        memo_(CostMemo::of_thread()),
         whole_(batch),
         half_(batch.split(2.0)),
         points_(2 * plan_.shapes.size()) {}
@@ -167,8 +133,23 @@ class StepCostModel::Evaluation {
     bool known = false;
   };
 
-  CostEstimate estimate(const Op& op, const CurvePick& pick) const {
-    return band_ != nullptr ? model_.cost_.estimate(op, pick) : model_.cost_.point(op, pick);
+  /// The op's estimate and FLOPs, both 0 for an op without rows.
+  RememberedCost estimate(const Op& op, const Plan::Pick& pick) const {
+    const auto make = [&] {
+      RememberedCost made;
+      made.cost = band_ != nullptr ? model_.cost_.estimate(op, pick.curve)
+                                   : model_.cost_.point(op, pick.curve);
+      made.flops = made.cost.seconds.value() > 0 ? work_of(op).flops.value() : 0.0;
+      return made;
+    };
+    const auto* moe = std::get_if<MoeOp>(&op);
+    // The physical form is no slower than looking it up; experts of two formats take a part from
+    // it.
+    if (pick.curve.curve == nullptr || (moe != nullptr && moe->load.cold_experts > 0)) {
+      return make();
+    }
+    MemoKey key = pick.key;
+    return memo_.get(key.add(std::uint64_t{band_ != nullptr}).add(op), make);
   }
 
   Point& point(std::size_t shape, bool halved) {
@@ -176,10 +157,11 @@ class StepCostModel::Evaluation {
     if (!point.known) {
       const Plan::Shape& entry = plan_.shapes[shape];
       const Op op = entry.item.bind(halved ? half_ : whole_);
+      const RememberedCost known = estimate(op, entry.pick);
       point.known = true;
-      point.family = family_of(op);
-      point.cost = estimate(op, entry.pick);
-      point.flops = point.cost.seconds.value() > 0 ? work_of(op).flops.value() : 0.0;
+      point.family = entry.family;
+      point.cost = known.cost;
+      point.flops = known.flops;
     }
     return point;
   }
@@ -252,7 +234,7 @@ class StepCostModel::Evaluation {
 
   /// Routed experts and exchanges of all layers of a class; adds to `fixed_times` and
   /// `shared_times` how many times the step feels the seconds of the class's other ops.
-  void add_experts(const LayerTemplate& layer, const CurvePick& pick, OverlapRule overlap,
+  void add_experts(const LayerTemplate& layer, const Plan::Pick& pick, OverlapRule overlap,
                    double parts, const StepBatch& batch, const Part& fixed, const Part& shared,
                    double& fixed_times, double& shared_times) {
     const TemplateExperts& experts = *layer.experts;
@@ -270,12 +252,13 @@ class StepCostModel::Evaluation {
       op.tokens = tokens;
       op.arriving = experts.has_exchange ? load.exchange.rank_copies : 0.0;
       op.load = load.experts;
-      const CostEstimate cost = estimate(op, pick);
+      const RememberedCost known = estimate(op, pick);
+      const CostEstimate& cost = known.cost;
       Part work;
       if (cost.seconds.value() > 0) {
         work.add(OpKind::experts, cost.seconds.value(), cost.basis);
         work.by_family[static_cast<std::size_t>(OpFamily::grouped_gemm)] += cost.seconds.value();
-        work.flops += work_of(op).flops.value();
+        work.flops += known.flops;
       }
       accumulate(total_, work, repeat);
       Sensitivity weight;
@@ -290,12 +273,12 @@ class StepCostModel::Evaluation {
       shared_times += repeat * weight.shared;
       const double exposed = work.seconds * repeat * weight.experts;
       if (ops_ != nullptr) {
-        ops_->push_back({op, pick, OpKind::experts, cost, exposed});
+        ops_->push_back({op, pick.curve, OpKind::experts, cost, exposed});
       }
       error.exposed_s += exposed;
       error.shared_s += exposed * cost.shared_uncertainty;
       own_s += exposed * cost.own_uncertainty;
-      if (band_ != nullptr && pick.curve != nullptr && !cost.in_range) {
+      if (band_ != nullptr && pick.curve.curve != nullptr && !cost.in_range) {
         band_->extrapolated_s += exposed;
       }
     }
@@ -376,12 +359,12 @@ class StepCostModel::Evaluation {
       family.shared_s += one.exposed_s * one.cost.shared_uncertainty;
       family.own_squared += own * own;
       const Plan::Shape& shape = plan_.shapes[i / 2];
-      if (!one.cost.in_range && shape.pick.curve != nullptr) {
+      if (!one.cost.in_range && shape.pick.curve.curve != nullptr) {
         band_->extrapolated_s += one.exposed_s;
       }
       if (ops_ != nullptr) {
-        ops_->push_back({shape.item.bind(i % 2 == 0 ? whole_ : half_), shape.pick, shape.item.kind,
-                         one.cost, one.exposed_s});
+        ops_->push_back({shape.item.bind(i % 2 == 0 ? whole_ : half_), shape.pick.curve,
+                         shape.item.kind, one.cost, one.exposed_s});
       }
     }
     band_->machine.exposed_s = total_.seconds.value() - model_.host_overhead_s_;
@@ -408,6 +391,7 @@ class StepCostModel::Evaluation {
   OverlapRule overlap_;
   StepBand* band_;
   std::vector<ExposedOp>* ops_;
+  CostMemo& memo_;
   const StepBatch whole_;
   const StepBatch half_;
   std::vector<Point> points_;  ///< [shapes][whole, half]
@@ -431,6 +415,19 @@ StepCostModel::StepCostModel(const Scenario& scenario, const RoutingSpec& routin
       dispatch_(scenario.spec.communication.dispatch),
       kernel_(kernel_for(dispatch_, scenario.spec.workload.phase)),
       host_overhead_s_(scenario.spec.runtime.host_overhead_s) {
+  auto machine = std::make_shared<Plan>();
+  machine->peaks = known_peaks(*scenario.device);
+  if (scenario.curves != nullptr && !(scenario.device->sm_count && scenario.device->l2)) {
+    // A profile that is silent takes what the first set of curves says (CostModel).
+    const auto sources = device_curves(*scenario.curves);
+    if (!sources->empty()) {
+      const DevicePeaks& other = sources->front().set->peaks;
+      machine->peaks.multiprocessors =
+          scenario.device->sm_count ? machine->peaks.multiprocessors : other.multiprocessors;
+      machine->peaks.l2_bytes = scenario.device->l2 ? machine->peaks.l2_bytes : other.l2_bytes;
+    }
+  }
+  plan_ = std::move(machine);  // what plan_step() takes over
   plan_step();
 }
 
@@ -442,6 +439,7 @@ StepCostModel::StepCostModel(const StepCostModel& other, Phase phase) : StepCost
 void StepCostModel::plan_step() {
   template_ = *compiled_;
   auto plan = std::make_shared<Plan>();
+  plan->peaks = plan_->peaks;
   plan->ends.before = plan->add(template_.first, cost_);
   plan->ends.after = plan->add(template_.last, cost_);
   for (LayerTemplate& layer : template_.layers) {
@@ -452,8 +450,8 @@ void StepCostModel::plan_step() {
                                               ? ExpertLayout::dispatched_low_latency
                                               : ExpertLayout::dispatched;
       }
-      uses.experts = cost_.pick(layer.experts->prototype);
-      if (uses.experts.includes_routing()) {
+      uses.experts = plan->pick(layer.experts->prototype, cost_);
+      if (uses.experts.curve.includes_routing()) {
         std::erase_if(layer.before, [](const TemplateOp& item) {
           return std::holds_alternative<RoutingOp>(item.prototype);
         });
@@ -470,10 +468,10 @@ void StepCostModel::plan_step() {
 std::vector<const CurveSource*> StepCostModel::curve_sources() const {
   std::vector<const CurveSource*> used;
   for (const Plan::Shape& shape : plan_->shapes) {
-    used.push_back(shape.pick.source);
+    used.push_back(shape.pick.curve.source);
   }
   for (const Plan::Layer& layer : plan_->layers) {
-    used.push_back(layer.experts.source);
+    used.push_back(layer.experts.curve.source);
   }
   std::erase(used, nullptr);
   std::sort(used.begin(), used.end());  // all point into one list, which is in order of preference

@@ -178,6 +178,25 @@ ParallelWays resolve_ways(const ScenarioSpec& spec, const ModelCard& model, std:
   return ways;
 }
 
+/// Batch and lengths of a step.
+void check_step(const WorkloadSpec& workload, const ModelCard& model, const std::string& file,
+                Diagnostics& diagnostics) {
+  const double longest = workload.phase == Phase::decode
+                             ? workload.context_tokens
+                             : workload.prompt_tokens + workload.cached_prompt_tokens;
+  if (model.max_context > 0 && longest > static_cast<double>(model.max_context)) {
+    diagnostics.add(
+        file,
+        workload.phase == Phase::decode ? "/workload/context_tokens" : "/workload/prompt_tokens",
+        number_text(longest) + " tokens are longer than the model's context",
+        "allowed: at most " + number(model.max_context));
+  }
+  if (workload.phase == Phase::mixed && workload.prefills_per_gpu <= 0) {
+    diagnostics.add(file, "/workload/prefills_per_gpu", "a mixed step needs prompts",
+                    "allowed: a number > 0");
+  }
+}
+
 void check_model(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
                  const std::string& file, Diagnostics& diagnostics) {
   if (!model.encoder_layers.empty()) {
@@ -198,25 +217,11 @@ void check_model(const ScenarioSpec& spec, const ModelCard& model, const Paralle
     diagnostics.add(file, "/capacity/factor", "is missing",
                     "dropping needs a capacity factor, for example 1.25");
   }
-  const WorkloadSpec& workload = spec.workload;
-  if (workload.kind == WorkloadKind::serving) {
+  if (spec.workload.kind == WorkloadKind::serving) {
     check_serving(spec, model, file, diagnostics);
     return;
   }
-  const double longest = workload.phase == Phase::decode
-                             ? workload.context_tokens
-                             : workload.prompt_tokens + workload.cached_prompt_tokens;
-  if (model.max_context > 0 && longest > static_cast<double>(model.max_context)) {
-    diagnostics.add(
-        file,
-        workload.phase == Phase::decode ? "/workload/context_tokens" : "/workload/prompt_tokens",
-        number_text(longest) + " tokens are longer than the model's context",
-        "allowed: at most " + number(model.max_context));
-  }
-  if (workload.phase == Phase::mixed && workload.prefills_per_gpu <= 0) {
-    diagnostics.add(file, "/workload/prefills_per_gpu", "a mixed step needs prompts",
-                    "allowed: a number > 0");
-  }
+  check_step(spec.workload, model, file, diagnostics);
 }
 
 /// The ways of one prefill instance, by the rules of the scenario's own.
@@ -400,6 +405,20 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
   }
   diagnostics.throw_if_any();
   return scenario;
+}
+
+bool is_batch_key(std::string_view pointer) {
+  static constexpr std::string_view kKeys[] = {
+      "/workload/batch_per_gpu", "/workload/context_tokens",       "/workload/prompt_tokens",
+      "/workload/output_tokens", "/workload/cached_prompt_tokens", "/workload/prefills_per_gpu",
+      "/workload/acceptance",    "/runtime/memory_utilisation"};
+  return std::find(std::begin(kKeys), std::end(kKeys), pointer) != std::end(kKeys);
+}
+
+void check_batch(const Scenario& scenario) {
+  Diagnostics diagnostics;
+  check_step(scenario.spec.workload, *scenario.model, scenario.file, diagnostics);
+  diagnostics.throw_if_any();
 }
 
 Scenario load_scenario(const std::string& path, const CardLibrary& cards) {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "sim/base/error.h"
+#include "sim/base/exp_lanes.h"
 #include "sim/base/random.h"
 
 namespace moesim {
@@ -222,7 +223,10 @@ std::vector<double> capped_inclusion(std::span<const double> loads, std::int32_t
   }
 }
 
-double normal_cdf(double z) {
+namespace {
+
+/// The distribution function at `z`, `exponential` = exp(-z^2 / 2).
+double normal_cdf_of_tail(double z, double exponential) {
   const double x = std::fabs(z);
   if (x > 38.0) {
     return z > 0.0 ? 1.0 : 0.0;
@@ -231,8 +235,15 @@ double normal_cdf(double z) {
   const double poly =
       t *
       (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
-  const double tail = 0.3989422804014327 * portable_exp(-0.5 * x * x) * poly;
+  const double tail = 0.3989422804014327 * exponential * poly;
   return z > 0.0 ? 1.0 - tail : tail;
+}
+
+}  // namespace
+
+double normal_cdf(double z) {
+  const double x = std::fabs(z);
+  return normal_cdf_of_tail(z, portable_exp(-0.5 * x * x));
 }
 
 namespace {
@@ -292,24 +303,79 @@ double small_expected_max(std::span<const double> means, std::span<const double>
   }
 }
 
-/// P(X <= x) of a large count: shifted gamma with the mean, variance and skewness given.
-double skewed_cdf(double x, double mean, double sd, double skewness) {
+/// P(X <= x) of a large count: shifted gamma with the mean, variance and skewness given. Beyond
+/// `kCertain` deviations of the normal that stands for it, the result is 1 to the last bit;
+/// `is_certain` then says that it stays so for larger x.
+constexpr double kCertain = 8.5;  // the tail is 1e-17 there, half a bit of 1 is 5.5e-17
+double skewed_cdf(double x, double mean, double sd, double skewness, bool& is_certain) {
   if (sd <= 0.0) {
+    is_certain = x >= mean;
     return x >= mean ? 1.0 : 0.0;
   }
   const double z = (x - mean) / sd;
   const double g = std::fabs(skewness);
   if (g < 1e-4) {
+    is_certain = z > kCertain;
     return normal_cdf(z);
   }
   const double shape = 4.0 / (g * g);
   const double y = 1.0 + (skewness > 0.0 ? z : -z) / std::sqrt(shape);
   if (y <= 0.0) {
+    is_certain = skewness < 0.0;
     return skewness > 0.0 ? 0.0 : 1.0;
   }
   const double third = portable_exp(portable_log(y) / 3.0);
-  const double p = normal_cdf((third - 1.0 + 1.0 / (9.0 * shape)) * 3.0 * std::sqrt(shape));
+  const double argument = (third - 1.0 + 1.0 / (9.0 * shape)) * 3.0 * std::sqrt(shape);
+  is_certain = (skewness > 0.0 ? argument : -argument) > kCertain;
+  const double p = normal_cdf(argument);
   return skewness > 0.0 ? p : 1.0 - p;
+}
+
+/// A large count, for `skewed_cdf`.
+struct LargeLaw {
+  double mean, sd, skewness;
+};
+
+/// `skewed_cdf` of kExpLanes laws: the same bits.
+void skewed_cdf(double x, const LargeLaw* laws, ExpLanes& cdf,
+                std::array<bool, kExpLanes>& is_certain) {
+  ExpLanes shape;
+  ExpLanes y;
+  bool usual = true;
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    const LargeLaw& law = laws[i];
+    const double z = (x - law.mean) / law.sd;
+    const double g = std::fabs(law.skewness);
+    shape[i] = 4.0 / (g * g);
+    y[i] = 1.0 + (law.skewness > 0.0 ? z : -z) / std::sqrt(shape[i]);
+    usual = usual && law.sd > 0.0 && g >= 1e-4 && y[i] > 0.0;
+  }
+  if (!usual) {
+    for (std::size_t i = 0; i < kExpLanes; ++i) {
+      is_certain[i] = false;
+      cdf[i] = skewed_cdf(x, laws[i].mean, laws[i].sd, laws[i].skewness, is_certain[i]);
+    }
+    return;
+  }
+  ExpLanes third;
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    third[i] = portable_log(y[i]) / 3.0;
+  }
+  third = portable_exp(third);
+  ExpLanes argument;
+  ExpLanes tail;
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    argument[i] = (third[i] - 1.0 + 1.0 / (9.0 * shape[i])) * 3.0 * std::sqrt(shape[i]);
+    const double away = std::fabs(argument[i]);
+    tail[i] = -0.5 * away * away;
+  }
+  tail = portable_exp(tail);
+  for (std::size_t i = 0; i < kExpLanes; ++i) {
+    const bool rises = laws[i].skewness > 0.0;
+    is_certain[i] = (rises ? argument[i] : -argument[i]) > kCertain;
+    const double p = normal_cdf_of_tail(argument[i], tail[i]);
+    cdf[i] = rises ? p : 1.0 - p;
+  }
 }
 
 double large_expected_max(std::span<const double> means, std::span<const double> variances) {
@@ -322,10 +388,7 @@ double large_expected_max(std::span<const double> means, std::span<const double>
   if (widest <= 0.0) {
     return *std::max_element(means.begin(), means.end());
   }
-  struct Law {
-    double mean, sd, skewness;
-  };
-  std::vector<Law> laws;
+  std::vector<LargeLaw> laws;
   for (std::size_t i = 0; i < means.size(); ++i) {
     const double sd = std::sqrt(variances[i]);
     if (means[i] + 6.0 * sd > low) {
@@ -337,9 +400,27 @@ double large_expected_max(std::span<const double> means, std::span<const double>
   double expected = low;
   for (double x = low + 0.5 * step;; x += step) {
     double all_below = 1.0;
-    for (const Law& law : laws) {
-      all_below *= skewed_cdf(x, law.mean, law.sd, law.skewness);
+    std::size_t open = 0;
+    std::size_t i = 0;
+    for (; i + kExpLanes <= laws.size(); i += kExpLanes) {
+      ExpLanes cdf;
+      std::array<bool, kExpLanes> is_certain{};
+      skewed_cdf(x, &laws[i], cdf, is_certain);
+      for (std::size_t lane = 0; lane < kExpLanes; ++lane) {
+        all_below *= cdf[lane];
+        if (!is_certain[lane]) {
+          laws[open++] = laws[i + lane];  // factors of 1 from here on are left out
+        }
+      }
     }
+    for (; i < laws.size(); ++i) {
+      bool is_certain = false;
+      all_below *= skewed_cdf(x, laws[i].mean, laws[i].sd, laws[i].skewness, is_certain);
+      if (!is_certain) {
+        laws[open++] = laws[i];
+      }
+    }
+    laws.resize(open);
     expected += step * (1.0 - all_below);
     if (all_below > 1.0 - 1e-9) {
       return expected;
@@ -380,7 +461,8 @@ double expected_excess_count(double mean, double variance, std::int64_t capacity
   const double skewness = (2.0 * variance / mean - 1.0) / sd;
   const double step = sd / 16.0;
   for (double x = at + 0.5 * step;; x += step) {
-    const double above = 1.0 - skewed_cdf(x, mean, sd, skewness);
+    bool is_certain = false;
+    const double above = 1.0 - skewed_cdf(x, mean, sd, skewness, is_certain);
     excess += step * above;
     if (above < 1e-9) {
       return excess;

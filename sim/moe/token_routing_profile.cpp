@@ -5,13 +5,9 @@
 #include <cmath>
 
 #include "sim/base/error.h"
+#include "sim/moe/layer_traffic.h"
 
 namespace moesim {
-namespace {
-
-constexpr std::int64_t kFanOutTokens = 4096;  ///< standard error of the fan-out below 0.015
-
-}  // namespace
 
 ExpertMap ExpertMap::contiguous(std::int32_t experts, std::int32_t ranks,
                                 std::int32_t ranks_per_node) {
@@ -94,8 +90,10 @@ void LayerLoads::sample_fan_out(const Replicas& replicas) {
   const std::size_t slots = map.slot_expert.size();
   const std::size_t k = static_cast<std::size_t>(gate.top_k);
   const bool is_split = !map.split.empty();
-  // Balanced routing has the sets of uniform routing; only its totals are even.
-  const std::vector<std::int16_t> sets = routing_->draw_tokens(kFanOutTokens, ~std::uint64_t{0});
+  const std::shared_ptr<const LayerTraffic> shared = LayerTraffic::of(*routing_);
+  const std::vector<std::int16_t> own =
+      shared == nullptr ? LayerTraffic::draw_sets(*routing_) : std::vector<std::int16_t>();
+  const std::vector<std::int16_t>& sets = shared == nullptr ? own : shared->sets();
   RandomStream choice(1, "routing/replica");
   const std::size_t nodes = static_cast<std::size_t>(map.nodes());
   const auto node_of = [&](std::size_t rank) {
@@ -204,6 +202,25 @@ void LayerLoads::sample_fan_out(const Replicas& replicas) {
   }
 }
 
+namespace {
+
+/// Of values >= 0, in four chains: a single one would wait for each comparison.
+double largest_of(std::span<const double> values) {
+  double lanes[4] = {0.0, 0.0, 0.0, 0.0};
+  std::size_t i = 0;
+  for (; i + 4 <= values.size(); i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      lanes[lane] = std::max(lanes[lane], values[i + lane]);
+    }
+  }
+  for (; i < values.size(); ++i) {
+    lanes[0] = std::max(lanes[0], values[i]);
+  }
+  return std::max(std::max(lanes[0], lanes[1]), std::max(lanes[2], lanes[3]));
+}
+
+}  // namespace
+
 LoadProfile LayerLoads::at(double tokens) const {
   MOESIM_CHECK(tokens >= 0.0, "a number of tokens");
   const GateShape& gate = routing_->gate();
@@ -215,24 +232,15 @@ LoadProfile LayerLoads::at(double tokens) const {
   profile.mean_rank_load = selections / ranks_;
   profile.mean_expert_load = selections / gate.experts;
   std::vector<double> active(static_cast<std::size_t>(ranks_), 0.0);
-  std::size_t hottest = 0;
-  for (std::size_t r = 1; r < rank_share_.size(); ++r) {
-    hottest = rank_share_[r] > rank_share_[hottest] ? r : hottest;
-  }
-  const auto used_once = [&](double share) {
-    // 1 - (1 - p)^T; with whole tokens a share of 1 is used by the first.
-    return share >= 1.0 ? std::min(1.0, tokens)
-                        : 1.0 - portable_exp(tokens * portable_log(1.0 - share));
-  };
+  const double highest = largest_of(rank_share_);
+  const auto hottest = static_cast<std::size_t>(
+      std::find(rank_share_.begin(), rank_share_.end(), highest) - rank_share_.begin());
   if (routing_->is_balanced()) {
     // Even counts: max and active follow from the total alone.
     const double replicas = static_cast<double>(slot_share_.size()) / gate.experts;
     profile.active_experts = std::min<double>(gate.experts, selections);
     profile.hottest_expert_load = std::ceil(profile.mean_expert_load - 1e-9);
-    double largest = 0.0;
-    for (const double share : slot_share_) {
-      largest = std::max(largest, share);
-    }
+    const double largest = largest_of(slot_share_);
     profile.hottest_slot_load = std::ceil(tokens * largest - 1e-9);
     const double hottest_share = rank_share_[hottest] / gate.top_k;
     profile.hottest_rank_load = hottest_share * ranks_ > 1.0 + 1e-9
@@ -240,23 +248,31 @@ LoadProfile LayerLoads::at(double tokens) const {
                                     : std::ceil(profile.mean_rank_load - 1e-9);
     const double fraction =
         std::min(1.0, selections / (static_cast<double>(gate.experts) * replicas));
-    for (std::size_t s = 0; s < slot_share_.size(); ++s) {
-      active[static_cast<std::size_t>(map_.slot_rank[s])] += fraction;
+    if (slot_share_.size() == active.size() * static_cast<std::size_t>(most_slots_)) {
+      // Every rank has equally many slots: one sum stands for all.
+      for (std::int32_t s = 0; s < most_slots_; ++s) {
+        active[0] += fraction;
+      }
+      std::fill(active.begin() + 1, active.end(), active[0]);
+    } else {
+      for (std::size_t s = 0; s < slot_share_.size(); ++s) {
+        active[static_cast<std::size_t>(map_.slot_rank[s])] += fraction;
+      }
     }
   } else {
-    for (const double p : inclusion) {
-      profile.active_experts += used_once(p);
-    }
+    const std::shared_ptr<const LayerTraffic> shared = LayerTraffic::of(*routing_);
+    const std::shared_ptr<const ExpertUse> experts =
+        shared != nullptr ? shared->use(tokens)
+                          : std::make_shared<const ExpertUse>(*routing_, tokens);
+    profile.active_experts = experts->active;
     for (std::size_t s = 0; s < slot_share_.size(); ++s) {
-      active[static_cast<std::size_t>(map_.slot_rank[s])] += used_once(slot_share_[s]);
+      const auto e = static_cast<std::size_t>(map_.slot_expert[s]);
+      active[static_cast<std::size_t>(map_.slot_rank[s])] +=
+          slot_share_[s] == inclusion[e] ? experts->used[e] : used_once(slot_share_[s], tokens);
     }
-    std::vector<double> means(inclusion.size());
-    std::vector<double> variances(inclusion.size());
-    for (std::size_t e = 0; e < inclusion.size(); ++e) {
-      means[e] = tokens * inclusion[e];
-      variances[e] = tokens * inclusion[e] * (1.0 - inclusion[e]);
-    }
-    profile.hottest_expert_load = std::min(tokens, expected_max_count(means, variances));
+    std::vector<double> means;
+    std::vector<double> variances;
+    profile.hottest_expert_load = experts->hottest;
     profile.hottest_slot_load = profile.hottest_expert_load;
     if (slot_share_.size() > inclusion.size()) {
       means.resize(slot_share_.size());
@@ -321,7 +337,7 @@ const LayerLoads& RoutingProfiles::layer(std::int32_t layer) const {
   std::call_once(entry.once, [&] {
     const auto index = static_cast<std::size_t>(layer);
     entry.loads = std::make_unique<const LayerLoads>(
-        routings_.empty() ? std::make_shared<const LayerRouting>(spec_, layer) : routings_[index],
+        routings_.empty() ? LayerTraffic::shared(spec_, layer) : routings_[index],
         maps_[maps_.size() == 1 ? 0 : index]);
   });
   return *entry.loads;

@@ -105,15 +105,17 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   check_stop();
   // A deployment with GPUs cut off does not run: figures are then those without the faults.
   const std::string outage = outage_of(asked);
-  const Scenario without_faults = outage.empty() ? Scenario() : healthy(asked);
-  const Scenario& stated = outage.empty() ? asked : without_faults;
+  const std::optional<Scenario> without_faults =
+      outage.empty() ? std::nullopt : std::optional(healthy(asked));
+  const Scenario& stated = without_faults ? *without_faults : asked;
   // Only flows of a step see links; all else gets the share of their rates that is left.
   const bool has_links =
       stated.spec.fidelity == Fidelity::flow && stated.spec.workload.kind == WorkloadKind::step;
   const bool is_shared =
       !has_links && (!stated.spec.faults.empty() || !stated.spec.background.empty());
-  const Scenario on_shared = is_shared ? with_links_shared(stated) : Scenario();
-  const Scenario& scenario = is_shared ? on_shared : stated;
+  const std::optional<Scenario> on_shared =
+      is_shared ? std::optional(with_links_shared(stated)) : std::nullopt;
+  const Scenario& scenario = on_shared ? *on_shared : stated;
   SimulationResult result;
   result.version = version_text();
   result.seed = scenario.spec.seed;
@@ -122,7 +124,9 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   }
   result.title = scenario.spec.name.empty() ? scenario.model->name + " on " + scenario.cluster->name
                                             : scenario.spec.name;
-  result.card_hashes = scenario.card_hashes;
+  if (options.echo_scenario) {
+    result.card_hashes = scenario.card_hashes;
+  }
   if (scenario.spec.workload.kind == WorkloadKind::serving) {
     simulate_serving(result, scenario, options);
     if (is_shared) {
@@ -143,8 +147,10 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
           ? options.step_model
           : std::make_shared<const StepCostModel>(scenario, routing);
   const StepCostModel& model = *compiled;
-  for (const CurveSource* source : model.curve_sources()) {
-    result.card_hashes.emplace_back(source->id(), hash_text(source->hash));
+  if (options.echo_scenario) {
+    for (const CurveSource* source : model.curve_sources()) {
+      result.card_hashes.emplace_back(source->id(), hash_text(source->hash));
+    }
   }
   const StepBatch batch = batch_of(scenario);
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);

@@ -203,6 +203,7 @@ void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const 
 
 void add_breakdown(SimulationResult& result, const std::array<double, kNumOpKinds>& by_kind,
                    const std::array<double, 4>& by_basis) {
+  result.breakdown.reserve(kNumOpKinds);
   for (const Choice<OpKind>& kind : choices_of(OpKind{})) {
     const double seconds = by_kind[static_cast<std::size_t>(kind.value)];
     if (seconds > 0) {
@@ -230,6 +231,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
   const double out = output_tokens(scenario, batch);
   const double in = input_tokens(scenario, batch);
   const bool has_experts = model.step_template().num_moe_layers > 0;
+  result.metrics.reserve(24);  // a step has fewer
 
   add_point(result, "step_s", "time of one engine step", timed(step_s));
   if (out > 0) {
@@ -284,6 +286,7 @@ void add_step_metrics(SimulationResult& result, const Scenario& scenario,
                               MetricGroup{{"nic", metric}}});
   }
   MetricGroup kinds;
+  kinds.reserve(memory.kinds.size());
   for (const auto& [kind, bytes] : memory.kinds) {
     Metric metric;
     metric.value = bytes.value();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/study/sweep.h"
 
+#include <tbb/enumerable_thread_specific.h>
 #include <tbb/global_control.h>
 #include <tbb/info.h>
 #include <tbb/parallel_pipeline.h>
@@ -13,6 +14,7 @@
 
 #include "sim/base/text_hash.h"
 #include "sim/cost/step_cost.h"
+#include "sim/input/scenario_batch.h"
 #include "sim/run/simulate.h"
 #include "sim/run/version.h"
 
@@ -22,15 +24,7 @@ namespace {
 constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
 constexpr std::uint64_t kFastChunk = 256;  // analytic points a chunk: some milliseconds
 constexpr std::size_t kKeptDeployments = 1024;
-
-/// Keys that no compiled step depends on (RunOptions::step_model).
-bool is_batch_key(const std::string& pointer) {
-  static constexpr const char* kKeys[] = {
-      "/workload/batch_per_gpu", "/workload/context_tokens",       "/workload/prompt_tokens",
-      "/workload/output_tokens", "/workload/cached_prompt_tokens", "/workload/prefills_per_gpu",
-      "/workload/acceptance",    "/runtime/memory_utilisation"};
-  return std::find(std::begin(kKeys), std::end(kKeys), pointer) != std::end(kKeys);
-}
+constexpr std::size_t kKeptByWorker = 256;  // scenarios of some kilobytes each
 
 /// Names of a result's figures, one beside the other: built once for results that look alike.
 struct FigureNames {
@@ -149,10 +143,28 @@ std::vector<PointRange> sweep_chunks(const SweepSpace& space, std::uint64_t done
   return chunks;
 }
 
-/// Compiled steps by the values of the axes that they depend on.
+/// A resolved scenario of one deployment; its batch keys are set anew for every point.
+struct PointEvaluator::Resolved {
+  Scenario scenario;
+  std::string card_hashes;  ///< one a line
+  std::shared_ptr<const StepCostModel> model;
+};
+
+/// What one thread keeps from point to point.
+struct PointEvaluator::Worker {
+  std::vector<Json> values;              ///< of the point
+  std::vector<Json> last_values;         ///< of the point before, if its deployment was kept ...
+  Resolved* last = nullptr;              ///< ... here
+  std::map<std::string, Resolved> kept;  ///< by deployment_key
+  Resolved other;                        ///< of a point that is not kept
+  FigureNames names;
+};
+
+/// Compiled steps by deployment_key, for all threads.
 struct PointEvaluator::Deployments {
   std::mutex mutex;
   std::map<std::string, std::shared_ptr<const StepCostModel>> models;
+  tbb::enumerable_thread_specific<Worker> workers;
 
   std::shared_ptr<const StepCostModel> get(const std::string& key, const Scenario& scenario) {
     {
@@ -177,54 +189,96 @@ PointEvaluator::PointEvaluator(const SweepSpace& space, const CardLibrary& cards
       file_(std::move(file)),
       wants_scenarios_(wants_scenarios),
       deployments_(std::make_unique<Deployments>()) {
+  bool plans_for_batch = space.base().placement.policy == PlacementKind::activated;
   for (const SweepAxis& axis : space.axes()) {
-    is_batch_axis_.push_back(is_batch_key(axis.pointer));
+    plans_for_batch = plans_for_batch || axis.pointer == "/placement/policy";
+  }
+  for (const SweepAxis& axis : space.axes()) {
+    is_batch_axis_.push_back(is_batch_key(axis.pointer) && !plans_for_batch);
   }
 }
 
 PointEvaluator::~PointEvaluator() = default;
 
-SimulationResult PointEvaluator::simulate_point(const Scenario& scenario,
-                                                const std::vector<Json>& values) const {
-  RunOptions options;
-  options.what_ifs = false;
-  options.echo_scenario = false;
-  if (scenario.spec.workload.kind == WorkloadKind::step) {
-    std::string deployment;
+/// The values of the axes that a deployment depends on, as text.
+std::string PointEvaluator::deployment_key(const std::vector<Json>& values) const {
+  std::string key;
+  for (std::size_t a = 0; a < values.size(); ++a) {
+    if (!is_batch_axis_[a]) {
+      key += values[a].dump(-1) + "\n";
+    }
+  }
+  return key;
+}
+
+/// The scenario of `worker.values`: that of a deployment which the worker knows with the batch keys
+/// set, else resolved from the beginning. Throws InputError for a point that breaks a rule.
+PointEvaluator::Resolved& PointEvaluator::resolved(Worker& worker) const {
+  const std::vector<Json>& values = worker.values;
+  bool is_last = worker.last != nullptr;
+  for (std::size_t a = 0; is_last && a < values.size(); ++a) {
+    is_last = is_batch_axis_[a] || values[a] == worker.last_values[a];
+  }
+  std::string key;
+  if (!is_last) {
+    key = deployment_key(values);
+    const auto known = worker.kept.find(key);
+    worker.last = known == worker.kept.end() ? nullptr : &known->second;
+  }
+  if (worker.last != nullptr) {
+    worker.last_values = values;
+    Scenario& scenario = worker.last->scenario;
     for (std::size_t a = 0; a < values.size(); ++a) {
-      if (!is_batch_axis_[a]) {
-        deployment += values[a].dump(-1) + "\n";
+      if (is_batch_axis_[a]) {
+        space_.set(scenario.spec, a, values[a]);
       }
     }
-    options.step_model = deployments_->get(deployment, scenario);
+    check_batch(scenario);
+    return *worker.last;
   }
-  return simulate(scenario, options);
+  worker.other = {resolve(space_.spec(values), cards_, file_), "", nullptr};
+  for (const auto& [id, hash] : worker.other.scenario.card_hashes) {
+    worker.other.card_hashes += hash + "\n";
+  }
+  if (worker.other.scenario.spec.workload.kind != WorkloadKind::step) {
+    return worker.other;
+  }
+  worker.other.model = deployments_->get(key, worker.other.scenario);
+  if (worker.kept.size() >= kKeptByWorker) {
+    worker.kept.clear();
+  }
+  worker.last = &worker.kept.insert_or_assign(key, std::move(worker.other)).first->second;
+  worker.last_values = values;
+  return *worker.last;
 }
 
 SimulationResult PointEvaluator::result(std::uint64_t point) const {
-  const std::vector<Json> values = space_.values(point);
-  const Scenario scenario = resolve(space_.spec(values), cards_, file_);
-  SimulationResult result = simulate_point(scenario, values);
-  result.scenario = write_object(scenario.spec);
-  return result;
+  Worker worker;
+  space_.values(point, worker.values);
+  const Resolved& deployment = resolved(worker);
+  RunOptions options;
+  options.what_ifs = false;
+  options.step_model = deployment.model;
+  return simulate(deployment.scenario, options);
 }
 
-SweepRow PointEvaluator::evaluate_point(std::uint64_t point, SweepChunk& chunk) const {
+SweepRow PointEvaluator::evaluate_point(std::uint64_t point, Worker& worker,
+                                        SweepChunk& chunk) const {
   SweepRow row;
   row.point = point;
-  const std::vector<Json> values = space_.values(point);
-  const ScenarioSpec spec = space_.spec(values);
-  std::string cards;
+  space_.values(point, worker.values);
+  const Resolved* deployment = nullptr;
   try {
-    const Scenario scenario = resolve(spec, cards_, file_);
-    for (const auto& [id, hash] : scenario.card_hashes) {
-      cards += hash + "\n";
-    }
-    const SimulationResult result = simulate_point(scenario, values);
+    deployment = &resolved(worker);
+    RunOptions options;
+    options.what_ifs = false;
+    options.echo_scenario = false;
+    options.step_model = deployment->model;
+    const SimulationResult result = simulate(deployment->scenario, options);
     row.simulated = true;
     row.feasible = result.feasibility.ok;
     row.reasons = lines_of(result.feasibility.reasons);
-    thread_local FigureNames names;
+    FigureNames& names = worker.names;
     if (!describes(names, result)) {
       names = names_of(result);
     }
@@ -256,18 +310,22 @@ SweepRow PointEvaluator::evaluate_point(std::uint64_t point, SweepChunk& chunk) 
     }
   }
   if (wants_scenarios_) {
+    const ScenarioSpec spec =
+        deployment != nullptr ? deployment->scenario.spec : space_.spec(worker.values);
     row.scenario = write_object(spec).dump(-1);
-    row.key = hash_text(
-        text_hash(version_text() + "\n" + cards + std::to_string(spec.seed) + "\n" + row.scenario));
+    row.key = hash_text(text_hash(version_text() + "\n" +
+                                  (deployment != nullptr ? deployment->card_hashes : "") +
+                                  std::to_string(spec.seed) + "\n" + row.scenario));
   }
   return row;
 }
 
 SweepChunk PointEvaluator::evaluate(const PointRange& range) const {
   SweepChunk chunk;
+  Worker& worker = deployments_->workers.local();
   chunk.rows.reserve(range.count);
   for (std::uint64_t i = 0; i < range.count; ++i) {
-    chunk.rows.push_back(evaluate_point(range.first + i, chunk));
+    chunk.rows.push_back(evaluate_point(range.first + i, worker, chunk));
   }
   for (SweepRow& row : chunk.rows) {
     row.figures.resize(chunk.columns.size(), kAbsent);

@@ -4,9 +4,9 @@
 //
 // Points are cut into chunks; workers (oneTBB) take the next chunk when they are free, and finished
 // chunks leave in order. Cards are read once, and points that share a deployment (all but batch and
-// lengths) share its compiled step, so that an analytic point costs some microseconds. A point that
-// breaks a rule between keys (48 ranks for 256 experts) is pruned before anything runs and becomes
-// a row with its reasons.
+// lengths) share its resolved scenario and compiled step, so that an analytic point costs some
+// microseconds. A point that breaks a rule between keys (48 ranks for 256 experts) is pruned before
+// anything runs and becomes a row with its reasons.
 #pragma once
 
 #include <cstdint>
@@ -66,8 +66,11 @@ class PointEvaluator {
 
  private:
   struct Deployments;
-  SweepRow evaluate_point(std::uint64_t point, SweepChunk& chunk) const;
-  SimulationResult simulate_point(const Scenario& scenario, const std::vector<Json>& values) const;
+  struct Resolved;
+  struct Worker;
+  std::string deployment_key(const std::vector<Json>& values) const;
+  Resolved& resolved(Worker& worker) const;
+  SweepRow evaluate_point(std::uint64_t point, Worker& worker, SweepChunk& chunk) const;
 
   const SweepSpace& space_;
   const CardLibrary& cards_;

@@ -221,15 +221,21 @@ SweepSpace::SweepSpace(const ScenarioSpec& base, const std::vector<std::string>&
 }
 
 std::vector<Json> SweepSpace::values(std::uint64_t point) const {
+  std::vector<Json> list;
+  values(point, list);
+  return list;
+}
+
+void SweepSpace::values(std::uint64_t point, std::vector<Json>& values) const {
   MOESIM_CHECK(point < num_points_, "the sweep has no such point");
-  std::vector<Json> values(axes_.size());
+  values.resize(axes_.size());
   if (mode_ == SweepMode::cartesian) {
     std::uint64_t rest = point;
     for (std::size_t a = axes_.size(); a-- > 0;) {
       values[a] = axes_[a].values[rest % axes_[a].values.size()];
       rest /= axes_[a].values.size();
     }
-    return values;
+    return;
   }
   RandomStream random(static_cast<std::uint64_t>(base_.seed), "sweep/point", point);
   for (std::size_t a = 0; a < axes_.size(); ++a) {
@@ -248,7 +254,12 @@ std::vector<Json> SweepSpace::values(std::uint64_t point) const {
         break;
     }
   }
-  return values;
+}
+
+void SweepSpace::set(ScenarioSpec& spec, std::size_t axis, const Json& value) const {
+  Diagnostics diagnostics;
+  setters_[axis].apply(&spec, value, kOption, diagnostics);
+  diagnostics.throw_if_any();
 }
 
 ScenarioSpec SweepSpace::spec(const std::vector<Json>& values) const {

@@ -52,8 +52,12 @@ class SweepSpace {
 
   /// Value of each axis at `point`.
   std::vector<Json> values(std::uint64_t point) const;
+  /// The same into `values`, whose memory is used again.
+  void values(std::uint64_t point, std::vector<Json>& values) const;
   /// The base with these values set.
   ScenarioSpec spec(const std::vector<Json>& values) const;
+  /// Sets one axis of a spec made from this space. Throws InputError as `spec` does.
+  void set(ScenarioSpec& spec, std::size_t axis, const Json& value) const;
   /// Everything that defines the points, as text: base, axes, mode, count.
   std::string definition() const;
 

@@ -157,14 +157,16 @@ MemoryBudget memory_budget(const Scenario& scenario, const StepTemplate& step,
     }
     routed = slots * budget.expert_bytes.value();
   }
-  budget.kinds = {
-      {"attention_weights", Bytes(attention)}, {"routed_experts", Bytes(routed)},
-      {"shared_experts", Bytes(shared)},       {"dense_ffn", Bytes(dense)},
-      {"embeddings", Bytes(embeddings)},       {"kv_cache", Bytes(kv)},
-      {"activations", Bytes(activations)},     {"communication_buffers", Bytes(buffers)},
-      {"runtime", Bytes(kRuntimeBytes)}};
-  for (const auto& [kind, bytes] : budget.kinds) {
-    budget.total += bytes;
+  const std::pair<const char*, double> kinds[] = {
+      {"attention_weights", attention}, {"routed_experts", routed},
+      {"shared_experts", shared},       {"dense_ffn", dense},
+      {"embeddings", embeddings},       {"kv_cache", kv},
+      {"activations", activations},     {"communication_buffers", buffers},
+      {"runtime", kRuntimeBytes}};
+  budget.kinds.reserve(std::size(kinds));
+  for (const auto& [kind, bytes] : kinds) {
+    budget.kinds.emplace_back(kind, Bytes(bytes));
+    budget.total += Bytes(bytes);
   }
   const double context =
       std::max(1.0, batch.decode_sequences > 0 ? batch.decode_context : batch.prefill_new_tokens);

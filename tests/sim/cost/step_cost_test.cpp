@@ -2,6 +2,10 @@
 // Which curve predicts an op, and what the band of a step is made of.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <thread>
+#include <vector>
+
 #include "sim/cost/step_cost.h"
 #include "tests/sim/run/scenario_fixtures.h"
 
@@ -119,6 +123,38 @@ TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
   usual.low_latency = nullptr;
   EXPECT_LT(model.estimate(op, pick).seconds.value(), 45e-6);
   EXPECT_GT(model.estimate(op, usual).seconds.value(), 60e-6);
+}
+
+TEST(CostMemo, WhatAThreadEvaluatedBeforeDoesNotShow) {
+  // One thread evaluates steps of two machines in turns, so that it remembers ops of both; another
+  // thread for each step remembers nothing.
+  const Scenario machines[] = {shipped("quickstart"), shipped("gpt_oss_120b_h100_tp8")};
+  std::vector<StepCostModel> models;
+  for (const Scenario& scenario : machines) {
+    models.emplace_back(scenario, routing_of(scenario));
+  }
+  const auto evaluated = [&](std::size_t i) {
+    StepBatch batch = batch_of(machines[i % 2]);
+    batch.decode_sequences = 1.0 + static_cast<double>(i / 2 % 3);
+    batch.decode_context = 100.0 * static_cast<double>(1 + i / 6);
+    StepBand band;
+    const double with_band = models[i % 2].evaluate(batch, band).seconds.value();
+    return std::array{with_band, band.log_half_width,
+                      models[i % 2].evaluate(batch).seconds.value()};
+  };
+  std::vector<std::array<double, 3>> in_turns(36);
+  std::thread([&] {
+    for (int round = 0; round < 2; ++round) {
+      for (std::size_t i = 0; i < in_turns.size(); ++i) {
+        in_turns[i] = evaluated(i);
+      }
+    }
+  }).join();
+  for (std::size_t i = 0; i < in_turns.size(); ++i) {
+    std::array<double, 3> alone{};
+    std::thread([&] { alone = evaluated(i); }).join();
+    EXPECT_EQ(in_turns[i], alone) << i;
+  }
 }
 
 TEST(CostModel, ACurveTimedLaunchByLaunchIsNotUsedInsideAGraph) {

@@ -87,27 +87,66 @@ std::vector<std::string> sweep(const std::string& database) {
           "--quiet"};
 }
 
-TEST(SweepProcess, KilledAtRandomMomentsAndResumedLeavesTheSameContent) {
+/// Rows of the sweep that a database holds so far.
+int points_in(const std::string& path) {
+  sqlite3* database = nullptr;
+  int count = 0;
+  if (sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK) {
+    sqlite3_exec(
+        database, "SELECT count(*) FROM points",
+        [](void* out, int, char** values, char**) {
+          *static_cast<int*>(out) = std::atoi(values[0]);
+          return 0;
+        },
+        &count, nullptr);
+  }
+  sqlite3_close(database);
+  return count;
+}
+
+/// 10,000 points whose skewed routings differ, so that each costs a compiled deployment.
+std::vector<std::string> long_sweep(const std::string& database) {
+  return {MOESIM_PROGRAM,
+          "sweep",
+          std::string(MOESIM_SOURCE_DIR) + "/scenarios/mixtral_8x7b_h100.json",
+          "--vary",
+          "/routing/sigma=0.001:1:500",
+          "--vary",
+          "/workload/batch_per_gpu=1:20:20",
+          "--db",
+          database,
+          "--resume",
+          "--quiet"};
+}
+
+TEST(SweepProcess, KilledTwentyTimesAtRandomMomentsAndResumedLeavesTheSameContent) {
   const std::string whole = temporary("whole.sqlite");
   const auto begin = std::chrono::steady_clock::now();
-  ASSERT_EQ(finish(start(sweep(whole))), 0);
+  ASSERT_EQ(finish(start(long_sweep(whole))), 0);
   const double length =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const std::string expected = content(whole);
-  // 2,000 points (500 of them pruned), each a row of points; results may be shared.
-  ASSERT_GT(count_lines(expected), 2000);
+  constexpr int kPoints = 10000;  // each a row of points, and of results as all differ
+  ASSERT_EQ(points_in(whole), kPoints);
+  ASSERT_GT(count_lines(expected), 2 * kPoints);
 
   const std::string killed = temporary("killed.sqlite");
   RandomStream random(11, "kill");
-  int kills = 0;
-  for (int i = 0; i < 8; ++i) {
-    const pid_t child = start(sweep(killed));
-    std::this_thread::sleep_for(std::chrono::duration<double>(random.uniform() * length));
+  // Twenty lives of at most a fifteenth of the sweep each, start-up included: on average two thirds
+  // of it are done at the last kill, so that every kill finds a process at work.
+  constexpr int kKills = 20;
+  int lives_that_wrote = 0;
+  for (int i = 0; i < kKills; ++i) {
+    const int before = points_in(killed);
+    const pid_t child = start(long_sweep(killed));
+    std::this_thread::sleep_for(std::chrono::duration<double>(random.uniform() * length / 15.0));
     kill(child, SIGKILL);
-    kills += WIFSIGNALED(finish(child)) ? 1 : 0;
+    ASSERT_TRUE(WIFSIGNALED(finish(child))) << "kill " << i << " came after the end";
+    lives_that_wrote += points_in(killed) > before ? 1 : 0;
   }
-  EXPECT_GT(kills, 0);
-  ASSERT_EQ(finish(start(sweep(killed))), 0);
+  EXPECT_GE(lives_that_wrote, kKills / 4);
+  EXPECT_LT(points_in(killed), kPoints);
+  ASSERT_EQ(finish(start(long_sweep(killed))), 0);
   EXPECT_EQ(content(killed), expected);
 }
 

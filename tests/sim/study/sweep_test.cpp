@@ -174,6 +174,31 @@ TEST(Sweep, RowsDoNotDependOnWorkersOrChunks) {
   EXPECT_EQ(sweep_csv(swept(space, 3, 36)), one);
 }
 
+TEST(Sweep, WhatAWorkerKeepsOfEarlierPointsDoesNotShow) {
+  // A fresh evaluator for every point against one that goes through all of them, deployments
+  // alternating; every second context is longer than Mixtral's 32,768 tokens.
+  const SweepSpace space(small_spec(),
+                         {"/workload/context_tokens=1000,40000", "/workload/batch_per_gpu=3,70",
+                          "/routing/sigma=0,0.4", "/parallelism/tensor=1,3,4"},
+                         SweepMode::cartesian);
+  const SweepTable together = swept(space, 1, space.num_points());
+  for (std::uint64_t point = 0; point < space.num_points(); ++point) {
+    const PointEvaluator fresh(space, cards(), "small", true);
+    SweepTable alone;
+    append_chunk(alone, space, fresh.evaluate({point, 1}));
+    const SweepRow& row = together.rows[point];
+    EXPECT_EQ(row.key, alone.rows[0].key);
+    EXPECT_EQ(row.scenario, alone.rows[0].scenario);
+    EXPECT_EQ(row.reasons, alone.rows[0].reasons);
+    for (const std::string& column : alone.columns) {
+      const double value = together.figure(point, column);
+      EXPECT_TRUE(value == alone.figure(0, column) ||
+                  (std::isnan(value) && std::isnan(alone.figure(0, column))))
+          << column << " of point " << point;
+    }
+  }
+}
+
 TEST(Sweep, PointsThatBreakARuleArePrunedWithTheirReasonsAndNotLost) {
   // Mixtral has 8 experts and a node 8 GPUs: tensor 3 divides neither GPUs nor heads.
   const SweepSpace space(small_spec(), {"/parallelism/tensor=1,3"}, SweepMode::cartesian);
