@@ -12,6 +12,7 @@
 #include "sim/input/model_card_count.h"
 #include "sim/input/scenario.h"
 #include "sim/report/curve_text.h"
+#include "sim/study/plan_request.h"
 
 namespace moesim {
 namespace {
@@ -184,12 +185,14 @@ CommandBody define_show(CLI::App& app, const CommandContext& context) {
   auto arguments = std::make_shared<ShowArguments>();
   app.add_option("what", arguments->what, "models, profiles, scenarios, or the id of one");
   app.add_option("--schema", arguments->schema,
-                 "print the JSON Schema of a file format: model_card, scenario ...");
+                 "print the JSON Schema of a file format: model_card, scenario, plan_request ...");
   app.add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
   return [arguments, &out = context.out, root = context.root] {
     if (!arguments->schema.empty()) {
-      out << json_schema_text(arguments->schema);
+      std::vector<FileFormat> formats = file_formats();
+      formats.push_back(plan_request_format());
+      out << json_schema_text(arguments->schema, formats);
       return 0;
     }
     if (arguments->what.empty()) {

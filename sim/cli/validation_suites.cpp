@@ -11,6 +11,7 @@
 #include "sim/base/error.h"
 #include "sim/moe/expert_cache_validation.h"
 #include "sim/moe/routing_validation.h"
+#include "sim/study/front_validation.h"
 #include "sim/study/serving_validation.h"
 
 namespace moesim {
@@ -65,6 +66,9 @@ Json row_json(std::string_view suite, const SuiteRow& row) {
     json.set("high", *row.high);
   }
   json.set("basis", row.basis);
+  if (!row.outside.empty()) {
+    json.set("outside", row.outside);
+  }
   return json;
 }
 
@@ -200,6 +204,27 @@ SuiteAnswer serving_suite(const SuiteRequest& request) {
   return answer;
 }
 
+SuiteAnswer front_suite(const SuiteRequest& request) {
+  SuiteAnswer answer;
+  const FrontValidation validation =
+      validate_front(request.folders, CardLibrary::open(request.root));
+  std::vector<SuiteRow> rows;
+  std::vector<SuiteRow> all;  // one group over all families, for the figure as a whole
+  for (const FrontComparison& row : validation.rows) {
+    rows.push_back({row.group, row.row, row.measured, row.predicted, row.basis, row.left_out,
+                    row.low, row.high, row.outside});
+    all.push_back(rows.back());
+    all.back().group = "all, " + row.group.substr(row.group.rfind(": ") + 2);
+  }
+  add_rows(answer, "front", all, false);
+  add_rows(answer, "front", rows, request.keep_rows);
+  for (const Diagnostic& problem : validation.problems) {
+    answer.problems.push_back(problem.text());
+  }
+  answer.absent = validation.absent;
+  return answer;
+}
+
 }  // namespace
 
 std::span<const ValidationSuite> validation_suites() {
@@ -211,6 +236,7 @@ std::span<const ValidationSuite> validation_suites() {
       {"offload", "hit rates of expert caches and tokens/s of engines that offload", offload_suite},
       {"serving", "time per token, throughput and time to first token of serving runs",
        serving_suite},
+      {"front", "published serving points against the planner's front and its bands", front_suite},
   };
   return kSuites;
 }

@@ -49,6 +49,7 @@ struct SuiteRow {
   std::string left_out;            ///< not predicted, or not counted, and why
   std::optional<double> low = {};  ///< 80% band
   std::optional<double> high = {};
+  std::string outside = {};  ///< why the measured value may lie outside the band
 };
 
 /// Adds the rows of one suite: a group for each name, in order of first appearance, with n,

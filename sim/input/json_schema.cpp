@@ -198,29 +198,25 @@ class SchemaBuilder {
   std::map<std::string, const FieldTable*> tables_;
 };
 
-template <class S>
-FileFormat format(std::string kind, std::string schema, std::string file) {
-  return {std::move(kind), std::move(schema), std::move(file),
-          &fields_of(static_cast<const S*>(nullptr)), write_object(S{})};
-}
-
 }  // namespace
 
 const std::vector<FileFormat>& file_formats() {
   static const std::vector<FileFormat> formats = {
-      format<ModelCard>("model_card", "moesim/model_card/1", "models/model_card.v1.schema.json"),
-      format<DeviceProfile>("hardware_profile", "moesim/hardware_profile/1",
-                            "hardware_profiles/hardware_profile.v1.schema.json"),
-      format<ClusterProfile>("cluster_profile", "moesim/cluster_profile/1",
-                             "hardware_profiles/cluster_profile.v1.schema.json"),
-      format<ScenarioSpec>("scenario", "moesim/scenario/1", "scenarios/scenario.v1.schema.json"),
+      file_format<ModelCard>("model_card", "moesim/model_card/1",
+                             "models/model_card.v1.schema.json"),
+      file_format<DeviceProfile>("hardware_profile", "moesim/hardware_profile/1",
+                                 "hardware_profiles/hardware_profile.v1.schema.json"),
+      file_format<ClusterProfile>("cluster_profile", "moesim/cluster_profile/1",
+                                  "hardware_profiles/cluster_profile.v1.schema.json"),
+      file_format<ScenarioSpec>("scenario", "moesim/scenario/1",
+                                "scenarios/scenario.v1.schema.json"),
   };
   return formats;
 }
 
-Json json_schema(std::string_view kind) {
+Json json_schema(std::string_view kind, std::span<const FileFormat> formats) {
   std::vector<std::string> kinds;
-  for (const FileFormat& format : file_formats()) {
+  for (const FileFormat& format : formats) {
     if (format.kind == kind) {
       return SchemaBuilder().build(format);
     }
@@ -235,6 +231,8 @@ Json json_schema(std::string_view kind) {
                    nearest.empty() ? allowed : "did you mean \"" + nearest + "\"?");
 }
 
-std::string json_schema_text(std::string_view kind) { return json_schema(kind).dump(2) + "\n"; }
+std::string json_schema_text(std::string_view kind, std::span<const FileFormat> formats) {
+  return json_schema(kind, formats).dump(2) + "\n";
+}
 
 }  // namespace moesim

@@ -7,8 +7,10 @@
 // lie beside the data (models/model_card.v1.schema.json ...); a test compares them.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sim/base/field_table.h"
@@ -25,12 +27,20 @@ struct FileFormat {
   Json defaults;  ///< what a file without any key would mean
 };
 
-/// All formats, in the order of the documentation.
+/// The format of a struct with a field table.
+template <class S>
+FileFormat file_format(std::string kind, std::string schema, std::string file) {
+  return {std::move(kind), std::move(schema), std::move(file),
+          &fields_of(static_cast<const S*>(nullptr)), write_object(S{})};
+}
+
+/// The formats of this folder, in the order of the documentation.
 const std::vector<FileFormat>& file_formats();
 
-/// The schema of a format. Throws InputError naming the kinds when there is none called `kind`.
-Json json_schema(std::string_view kind);
+/// The schema of one of `formats`. Throws InputError naming the kinds when none is called `kind`.
+Json json_schema(std::string_view kind, std::span<const FileFormat> formats = file_formats());
 /// The same as the text of its committed file.
-std::string json_schema_text(std::string_view kind);
+std::string json_schema_text(std::string_view kind,
+                             std::span<const FileFormat> formats = file_formats());
 
 }  // namespace moesim

@@ -53,8 +53,12 @@ struct LaunchCommand {
   std::vector<std::string> notes;  ///< what of the scenario the engine has no flag for
 };
 
+/// What the started engine does: everything, or one half of a deployment in two pools.
+enum class LaunchRole { whole, prefill, decode };
+
 /// The line that starts one instance of the scenario's deployment with `tool`. Reading it back
 /// gives the same layout, precision and engine keys.
-LaunchCommand launch_command(const Scenario& scenario, LaunchTool tool);
+LaunchCommand launch_command(const Scenario& scenario, LaunchTool tool,
+                             LaunchRole role = LaunchRole::whole);
 
 }  // namespace moesim

@@ -26,8 +26,8 @@ std::string quoted(const std::string& word) {
 
 class LaunchWriter {
  public:
-  LaunchWriter(const Scenario& scenario, LaunchTool tool)
-      : scenario_(scenario), tool_(tool), json_(write_object(scenario.spec)) {}
+  LaunchWriter(const Scenario& scenario, LaunchTool tool, LaunchRole role)
+      : scenario_(scenario), tool_(tool), role_(role), json_(write_object(scenario.spec)) {}
 
   LaunchCommand write() {
     switch (tool_) {
@@ -176,6 +176,13 @@ class LaunchWriter {
       flag("--speculative-config", "{\"method\": \"mtp\", \"num_speculative_tokens\": " +
                                        std::to_string(draft_tokens()) + "}");
     }
+    if (role_ != LaunchRole::whole) {
+      flag("--kv-transfer-config",
+           "{\"kv_connector\": \"NixlConnector\", \"kv_role\": \"kv_both\"}");
+      out_.notes.push_back(
+          "a proxy in front sends each prompt to the prefill pool first, then to the decode pool "
+          "(vLLM's disaggregated serving examples, or llm-d)");
+    }
   }
 
   void write_sglang() {
@@ -233,6 +240,12 @@ class LaunchWriter {
       flag("--speculative-algorithm", "EAGLE");
       flag("--speculative-num-steps", draft_tokens());
     }
+    if (role_ != LaunchRole::whole) {
+      flag("--disaggregation-mode", role_ == LaunchRole::prefill ? "prefill" : "decode");
+      out_.notes.push_back(
+          "a router in front: python3 -m sglang_router.launch_router --pd-disaggregation "
+          "--prefill URL --decode URL");
+    }
   }
 
   void write_trtllm() {
@@ -282,20 +295,30 @@ class LaunchWriter {
       yaml += "speculative_config:\n  decoding_type: MTP\n  num_nextn_predict_layers: " +
               std::to_string(draft_tokens()) + "\n";
     }
+    if (role_ != LaunchRole::whole) {
+      yaml += "cache_transceiver_config:\n  backend: DEFAULT\n";
+      if (role_ == LaunchRole::prefill) {
+        yaml += "disable_overlap_scheduler: true\n";  // a context server has no next step
+      }
+      out_.notes.push_back(
+          "a server in front: trtllm-serve disaggregated -c FILE with context_servers and "
+          "generation_servers");
+    }
     flag("--extra_llm_api_options", "options.yaml");
     out_.files.emplace_back("options.yaml", yaml);
   }
 
   const Scenario& scenario_;
   LaunchTool tool_;
+  LaunchRole role_;
   Json json_;
   LaunchCommand out_;
 };
 
 }  // namespace
 
-LaunchCommand launch_command(const Scenario& scenario, LaunchTool tool) {
-  return LaunchWriter(scenario, tool).write();
+LaunchCommand launch_command(const Scenario& scenario, LaunchTool tool, LaunchRole role) {
+  return LaunchWriter(scenario, tool, role).write();
 }
 
 }  // namespace moesim

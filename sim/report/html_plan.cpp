@@ -145,6 +145,17 @@ std::string html_plan(const PlanReport& plan) {
                             : HtmlCell{"not up to 16 x", std::nullopt}});
       }
       page.table({"pool", "limit", "breaks at"}, rows);
+      page.heading("Start the cheapest");
+      std::string lines;
+      for (const PoolLaunch& pool : service.launch) {
+        for (const EngineLaunch& engine : pool.engines) {
+          lines += "# " + choice_name(pool.role) + " pool, " + std::to_string(pool.instances) +
+                   (pool.instances == 1 ? " instance, " : " instances, ") +
+                   std::string(launch_tool_name(engine.tool)) + "\n" + engine.command.command +
+                   "\n";
+        }
+      }
+      page.text_to_save(lines, "launch.sh");
       page.heading("One instance, to run by itself");
       for (const PlannedPool& pool : service.options.front().pools) {
         page.text_to_save(write_object(pool.spec).dump() + "\n",

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <set>
 
 #include "sim/base/quantity_text.h"
 #include "sim/run/version.h"
@@ -87,6 +88,30 @@ void write_service(std::ostream& out, const ServicePlan& plan, const PlanReport&
         }
       }
     }
+    head("Start the cheapest");
+    for (const PoolLaunch& pool : plan.launch) {
+      out << item << choice_name(pool.role) << ", " << pool.instances
+          << (pool.instances == 1 ? " instance" : " instances") << ":\n";
+      for (const EngineLaunch& engine : pool.engines) {
+        out << item << (markdown ? "`" : "  ") << engine.command.command << (markdown ? "`" : "")
+            << "\n";
+      }
+      std::set<std::string> notes;
+      for (const EngineLaunch& engine : pool.engines) {
+        for (const std::string& note : engine.command.notes) {
+          if (notes.insert(note).second) {
+            out << item << (markdown ? "" : "  ") << launch_tool_name(engine.tool) << ": " << note
+                << "\n";
+          }
+        }
+      }
+      if (!pool.placement_note.empty()) {
+        out << item << (markdown ? "" : "  ") << "placement: " << pool.placement_note << "\n";
+      }
+    }
+    out << item
+        << "moesim plan REQUEST --out DIR writes scripts, option files, placements and "
+           "scenarios\n";
     head("What breaks first when the load grows");
     for (const Breakage& breakage : plan.breakages) {
       out << item << choice_name(breakage.pool) << ", " << breakage.limit << ": "
@@ -243,6 +268,32 @@ Json plan_json(const PlanReport& plan) {
       options.push_back(option_json(option));
     }
     one.set("options", std::move(options));
+    Json launch = Json::array();
+    for (const PoolLaunch& pool : service.launch) {
+      Json entry = Json::object();
+      entry.set("role", choice_name(pool.role));
+      entry.set("instances", pool.instances);
+      for (const EngineLaunch& engine : pool.engines) {
+        Json line = Json::object();
+        line.set("command", engine.command.command);
+        Json files = Json::object();
+        for (const auto& [file, text] : engine.command.files) {
+          files.set(file, text);
+        }
+        line.set("files", std::move(files));
+        Json notes = Json::array();
+        for (const std::string& note : engine.command.notes) {
+          notes.push_back(note);
+        }
+        line.set("notes", std::move(notes));
+        entry.set(std::string(launch_tool_name(engine.tool)), std::move(line));
+      }
+      if (!pool.placement_note.empty()) {
+        entry.set("placement", pool.placement_note);
+      }
+      launch.push_back(std::move(entry));
+    }
+    one.set("launch", std::move(launch));
     Json front = Json::array();
     for (const FrontPoint& point : service.front) {
       Json entry = Json::object();

@@ -121,15 +121,9 @@ Advice advise(const ServiceRequest& service, const PlanRequest& request, const C
                                        (service.load.requests_per_s * service.load.output_tokens) *
                                        1e6;
     }
-    variant.least_tpot_s = std::numeric_limits<double>::infinity();
-    for (const PoolPoint& point : pool_points(asked, request, cards).points) {
-      if (point.role != PoolRole::prefill) {
-        variant.least_tpot_s = std::min(variant.least_tpot_s, point.step_s);
-        variant.fewest_gpus = variant.fewest_gpus == 0
-                                  ? point.layout.gpus
-                                  : std::min(variant.fewest_gpus, point.layout.gpus);
-      }
-    }
+    variant.least_tpot_s =
+        plan.fewest_gpus > 0 ? plan.least_tpot_s : std::numeric_limits<double>::infinity();
+    variant.fewest_gpus = plan.fewest_gpus;
   }
   add_verdict(advice);
   return advice;

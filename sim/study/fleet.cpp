@@ -54,7 +54,7 @@ std::optional<FleetPart> sized_part(const PlanRequest& request, const FleetPlan&
     if (load.requests_per_s > 0) {
       const std::int64_t most = request.hardware[hardware].max_gpus / point.layout.gpus;
       // With less time in hand than the model may be wrong by, more GPUs help only against queues.
-      instances = instances_needed(point, load, most, std::exp(z * request.model_error));
+      instances = instances_needed(point, load, most, std::exp(z * point.error.deviation()));
       if (instances == 0) {
         instances = instances_needed(point, load, most);
       }
@@ -297,10 +297,10 @@ double chance_of_limits(const FleetPlan& plan, const PlanRequest& request, std::
     const std::vector<PoolPoint>& pools = plan.deployments[service][part.hardware];
     std::vector<double> part_chance(nodes.size(), 0.0);
     for (const double e : nodes) {
-      const double factor = std::exp(e * request.model_error);
       std::vector<double> all(nodes.size(), 1.0);
       for (std::size_t p = 0; p < pools.size(); ++p) {
         std::vector<std::pair<double, double>> carried;  // (requests/s, probability)
+        const double factor = std::exp(e * pools[p].error.deviation());
         for (const auto& [up, probability] : up_distribution(
                  part.instances[p], availability(request.failures, pools[p].layout.gpus))) {
           carried.emplace_back(capacity(pools[p], static_cast<double>(up), load, factor),

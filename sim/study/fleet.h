@@ -3,14 +3,15 @@
 // reserve and what to rent, and how likely each limit is met.
 //
 // Each (service, hardware) pair gets the layout that serves the service's peak on the fewest GPUs;
-// a period's need follows by sizing it for forecast x exp(z s), s^2 = load uncertainty^2 + model
-// error^2, z the quantile of `confidence`, plus spare instances for failures at the same
-// confidence. A service may be split over two kinds of hardware in quarters. The assignment of a
-// period is found by trying every combination (by exchanges of pairs when there are too many);
-// reserved GPUs follow from the day's use, level by level, and both are repeated until they agree.
+// a period's need follows by sizing it for forecast x exp(z s) with steps longer by exp(z e), s the
+// load's uncertainty, e the deviation of the steps' error, z the quantile of `confidence`, plus
+// spare instances for failures at the same confidence. A service may be split over two kinds of
+// hardware in quarters. The assignment of a period is found by trying every combination (by
+// exchanges of pairs when there are too many); reserved GPUs follow from the day's use, level by
+// level, and both are repeated until they agree.
 //
-// P(limits met) integrates over load (log-normal), model error (log-normal, one factor a kind of
-// hardware) and failed instances (binomial); nothing is sampled.
+// P(limits met) integrates over load (log-normal), errors of steps (log-normal, one draw a kind of
+// hardware, each pool as wide as its band) and failed instances (binomial); nothing is sampled.
 #pragma once
 
 #include <string>

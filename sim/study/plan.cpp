@@ -9,7 +9,7 @@
 #include <optional>
 #include <set>
 
-#include "sim/run/simulate.h"
+#include "sim/study/plan_confirm.h"
 #include "sim/study/plan_scenarios.h"
 #include "sim/study/plan_sensitivity.h"
 #include "sim/study/queueing.h"
@@ -18,7 +18,6 @@
 namespace moesim {
 namespace {
 
-constexpr double kSharedError = 0.8;   // correlation of errors on one cluster: an assumption
 constexpr std::size_t kConfirmed = 4;  // finalists run as events ...
 constexpr std::size_t kServed = 2;     // ... and with their requests over time
 
@@ -69,7 +68,7 @@ LayoutPoints points_of(const ServiceRequest& service, const PlanRequest& request
   LayoutPoints found;
   std::optional<PoolModel> model;
   try {
-    model.emplace(service, role, layout, cards, request.seed);
+    model.emplace(service, role, layout, cards, request.seed, request.model_error);
   } catch (const InputError& error) {
     const Diagnostic& first = error.diagnostics().front();
     found.reason = first.pointer + " does not fit the model or the nodes";
@@ -133,9 +132,10 @@ struct Sized {
 
 /// Fewest GPUs first; one entry a layout (its best batch), at most `count`.
 std::vector<Sized> fewest_gpus(const std::vector<const PoolPoint*>& points, const PoolLoad& load,
-                               std::int64_t max_gpus, double time_factor, std::size_t count) {
+                               std::int64_t max_gpus, double z, std::size_t count) {
   std::vector<Sized> sized;
   for (const PoolPoint* point : points) {
+    const double time_factor = z == 0 ? 1.0 : std::exp(z * point->error.deviation());
     const std::int64_t instances =
         instances_needed(*point, load, max_gpus / point->layout.gpus, time_factor);
     if (instances > 0) {
@@ -166,6 +166,8 @@ PlanOption option_of(const std::string& cluster, ServingMode mode, const std::ve
     option.gpus += pool.gpus;
     option.ttft_s = std::max(option.ttft_s, option.pools.back().answer.ttft_s);
     option.tpot_s = std::max(option.tpot_s, option.pools.back().answer.tpot_s);
+    option.error = pool.point->error.mixed(
+        option.error, static_cast<double>(pool.gpus) / static_cast<double>(option.gpus));
   }
   option.usd_per_hour = price * static_cast<double>(option.gpus);
   option.tokens_per_s_per_gpu =
@@ -174,22 +176,11 @@ PlanOption option_of(const std::string& cluster, ServingMode mode, const std::ve
   return option;
 }
 
-/// Tokens/s/GPU of a decode or aggregated point at its limit, prompts read by `reading` requests/s
-/// and GPU elsewhere (0: on the same GPUs).
-double limit_rate(const PoolPoint& point, double output_tokens, double reading) {
-  const double gpus = static_cast<double>(point.layout.gpus);
-  if (point.role == PoolRole::aggregated) {
-    return std::min(point.slot_requests_per_s, point.prompt_requests_per_s) * output_tokens / gpus;
-  }
-  const double generating = point.slot_requests_per_s / gpus;
-  return output_tokens / (1.0 / generating + 1.0 / reading);
-}
-
 void mark_alike(std::vector<PlanOption>& options) {
-  // Half a band is 1.2816 standard deviations of ln cost.
+  // Half a band in standard deviations of ln cost.
   const auto spread = [](const PlanOption& option) {
     return std::isfinite(option.usd_high) && option.usd_low > 0
-               ? std::log(option.usd_high / option.usd_low) / (2 * 1.2816)
+               ? std::log(option.usd_high / option.usd_low) / (2 * kHalfWidthOf80Percent)
                : std::numeric_limits<double>::infinity();
   };
   if (options.empty() || options.front().usd_per_hour <= 0) {
@@ -198,57 +189,12 @@ void mark_alike(std::vector<PlanOption>& options) {
   const double best = spread(options.front());
   for (std::size_t i = 1; i < options.size(); ++i) {
     const double other = spread(options[i]);
-    const double shared = options[i].cluster == options.front().cluster ? kSharedError : 0.0;
+    const double shared = options[i].cluster == options.front().cluster
+                              ? options[i].error.correlation(options.front().error)
+                              : 0.0;
     const double deviation = std::sqrt(best * best + other * other - 2 * shared * best * other);
     const double distance = std::log(options[i].usd_per_hour / options.front().usd_per_hour);
-    options[i].same_as_best = !(distance > 1.2816 * deviation);
-  }
-}
-
-void confirm_by_events(const PlanOption& option, const CardLibrary& cards,
-                       std::vector<Confirmation>& list) {
-  for (const PlannedPool& pool : option.pools) {
-    ScenarioSpec spec = pool.spec;
-    spec.fidelity = Fidelity::event;
-    RunOptions options;
-    options.what_ifs = false;
-    options.echo_scenario = false;
-    const SimulationResult result = simulate(resolve(spec, cards, "plan"), options);
-    list.push_back({choice_name(pool.point.role) + " step as events", "s", pool.point.step_s,
-                    result.metric("step_s").value});
-  }
-}
-
-void confirm_by_serving(const PlanOption& option, const ServiceRequest& service,
-                        const CardLibrary& cards, std::vector<Confirmation>& list) {
-  try {
-    RunOptions options;
-    options.what_ifs = false;
-    options.echo_scenario = false;
-    const SimulationResult result =
-        simulate(resolve(serving_scenario(option, service, cards), cards, "plan"), options);
-    for (const std::string& reason : result.feasibility.reasons) {
-      list.push_back({"requests over time: " + reason, "", 0, 0});
-    }
-    if (!result.feasibility.ok) {
-      return;
-    }
-    if (const NamedMetric* good = result.find("slo_fraction")) {
-      list.push_back({"requests within both limits", "fraction", service.slo.quantile,
-                      std::get<Metric>(good->value).value});
-    }
-    if (const NamedMetric* ttft = result.find("ttft_s")) {
-      const Distribution& distribution = std::get<Distribution>(ttft->value);
-      const bool tail = service.slo.quantile > 0.945;  // nearer to 99% than to 90%
-      list.push_back({std::string("first token, ") + (tail ? "99%" : "90%") + " of the requests",
-                      "s", option.ttft_s, (tail ? distribution.p99 : distribution.p90).value});
-    }
-    if (const NamedMetric* tpot = result.find("tpot_s")) {
-      list.push_back({"time per token, mean (planned at the batch limit)", "s", option.tpot_s,
-                      std::get<Distribution>(tpot->value).mean.value});
-    }
-  } catch (const InputError& error) {
-    list.push_back({"requests over time: " + error.diagnostics().front().text(), "", 0, 0});
+    options[i].same_as_best = !(distance > kHalfWidthOf80Percent * deviation);
   }
 }
 
@@ -295,7 +241,7 @@ PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request
 
 std::vector<PlanOption> cheapest_options(const PoolPoints& points, const ServiceRequest& service,
                                          const PlanRequest& request,
-                                         const std::vector<double>& prices, double time_factor,
+                                         const std::vector<double>& prices, double z,
                                          std::size_t per_kind) {
   const PoolLoad load = {service.load.requests_per_s, service.load.output_tokens, service.slo};
   std::vector<PlanOption> options;
@@ -312,21 +258,20 @@ std::vector<PlanOption> cheapest_options(const PoolPoints& points, const Service
     };
     for (const ServingMode mode : request.search.modes) {
       if (mode == ServingMode::aggregated) {
-        for (const Sized& one : fewest_gpus(with_role(PoolRole::aggregated), load,
-                                            hardware.max_gpus, time_factor, per_kind)) {
+        for (const Sized& one :
+             fewest_gpus(with_role(PoolRole::aggregated), load, hardware.max_gpus, z, per_kind)) {
           options.push_back(option_of(hardware.cluster, mode, {one}, load, price));
         }
         continue;
       }
       // Pools do not touch each other's limits, so the cheapest pair is the pair of the cheapest.
       const std::vector<Sized> reading =
-          fewest_gpus(with_role(PoolRole::prefill), load, hardware.max_gpus, time_factor, 1);
+          fewest_gpus(with_role(PoolRole::prefill), load, hardware.max_gpus, z, 1);
       if (reading.empty()) {
         continue;
       }
-      for (const Sized& one :
-           fewest_gpus(with_role(PoolRole::decode), load, hardware.max_gpus - reading[0].gpus,
-                       time_factor, per_kind)) {
+      for (const Sized& one : fewest_gpus(with_role(PoolRole::decode), load,
+                                          hardware.max_gpus - reading[0].gpus, z, per_kind)) {
         options.push_back(option_of(hardware.cluster, mode, {reading[0], one}, load, price));
       }
     }
@@ -372,14 +317,17 @@ namespace {
 std::vector<FrontPoint> front_of(const PoolPoints& points, const ServiceRequest& service,
                                  const PlanRequest& request) {
   std::vector<FrontPoint> all;
-  const double band = std::exp(1.2816 * request.model_error);
   for (const HardwareChoice& hardware : request.hardware) {
     double reading = 0;  // requests/s and GPU of the best prefill pool that keeps the first token
+    TimeError reading_error;
     for (const PoolPoint& point : points.points) {
       if (point.role == PoolRole::prefill && point.layout.cluster == hardware.cluster &&
           point.prompt_s + point.transfer_s <= service.slo.ttft_s) {
-        reading =
-            std::max(reading, point.prompt_requests_per_s / static_cast<double>(point.layout.gpus));
+        const double rate = point.prompt_requests_per_s / static_cast<double>(point.layout.gpus);
+        if (rate > reading) {
+          reading = rate;
+          reading_error = point.error;
+        }
       }
     }
     for (const ServingMode mode : request.search.modes) {
@@ -397,6 +345,14 @@ std::vector<FrontPoint> front_of(const PoolPoints& points, const ServiceRequest&
         }
       }
       for (const std::size_t i : pareto_front(rate, user)) {
+        // GPUs that generate, of all: the share of the cost that their error moves.
+        const double generating =
+            role == PoolRole::aggregated
+                ? 1.0
+                : rate[i] * static_cast<double>(some[i]->layout.gpus) /
+                      (some[i]->slot_requests_per_s * service.load.output_tokens);
+        const double band = std::exp(kHalfWidthOf80Percent *
+                                     some[i]->error.mixed(reading_error, generating).deviation());
         all.push_back({hardware.cluster, mode, some[i]->layout, some[i]->batch_per_gpu, rate[i],
                        user[i], rate[i] / band, rate[i] * band});
       }
@@ -408,22 +364,22 @@ std::vector<FrontPoint> front_of(const PoolPoints& points, const ServiceRequest&
 void fill_in_bands(std::vector<PlanOption>& options, const PoolPoints& points,
                    const ServiceRequest& service, const PlanRequest& request,
                    const std::vector<double>& prices) {
-  const double factor = std::exp(1.2816 * request.model_error);
-  const auto cost_at = [&](const PlanOption& option, double time_factor) {
+  const auto cost_at = [&](const PlanOption& option, double z) {
     PlanRequest one = request;
     one.search.modes = {option.mode};
     std::erase_if(one.hardware,
                   [&](const HardwareChoice& h) { return h.cluster != option.cluster; });
     const double price = price_for(option.cluster, request, prices);
     const std::vector<PlanOption> best = cheapest_options(
-        points, service, one, std::vector<double>(one.hardware.size(), price), time_factor, 1);
+        points, service, one, std::vector<double>(one.hardware.size(), price), z, 1);
     return best.empty() ? std::numeric_limits<double>::infinity() : best.front().usd_per_hour;
   };
   std::map<std::pair<std::string, ServingMode>, std::pair<double, double>> bands;
   for (PlanOption& option : options) {
     const auto [band, fresh] = bands.try_emplace({option.cluster, option.mode});
     if (fresh) {
-      band->second = {cost_at(option, 1.0 / factor), cost_at(option, factor)};
+      band->second = {cost_at(option, -kHalfWidthOf80Percent),
+                      cost_at(option, kHalfWidthOf80Percent)};
     }
     option.usd_low = std::min(band->second.first, option.usd_per_hour);
     option.usd_high = std::max(band->second.second, option.usd_per_hour);
@@ -452,16 +408,26 @@ ServicePlan plan_service(const ServiceRequest& service, const PlanRequest& reque
   plan.evaluated = points.evaluated;
   plan.options = cheapest_options(points, service, request, prices);
   plan.robust =
-      cheapest_options(points, service, request, prices,
-                       std::exp(normal_quantile(request.confidence) * request.model_error), 1);
+      cheapest_options(points, service, request, prices, normal_quantile(request.confidence), 1);
   fill_in_scenarios(plan.robust, service, request, cards);
   fill_in_bands(plan.options, points, service, request, prices);
   fill_in_scenarios(plan.options, service, request, cards);
   mark_alike(plan.options);
   plan.front = front_of(points, service, request);
+  for (const PoolPoint& point : points.points) {
+    if (point.role != PoolRole::prefill) {
+      const bool first = plan.fewest_gpus == 0;
+      plan.least_tpot_s = first ? point.step_s : std::min(plan.least_tpot_s, point.step_s);
+      plan.fewest_gpus = first ? point.layout.gpus : std::min(plan.fewest_gpus, point.layout.gpus);
+    }
+  }
+  if (options.front_ready) {
+    options.front_ready();
+  }
   report(0.5);
   if (!plan.options.empty()) {
     plan.breakages = breakages_of(plan.options.front(), service);
+    plan.launch = launch_of(plan.options.front(), service, cards);
     plan.tornado = tornado_of(points, plan.options, service, request, prices, cards);
     report(0.7);
     // The cheapest of every kind, so that modes and clusters are compared on the same footing.
@@ -470,10 +436,7 @@ ServicePlan plan_service(const ServiceRequest& service, const PlanRequest& reque
       std::vector<Confirmation> list;
       if (seen.insert({plan.options[i].cluster, plan.options[i].mode}).second &&
           seen.size() <= kConfirmed) {
-        confirm_by_events(plan.options[i], cards, list);
-        if (seen.size() <= kServed) {
-          confirm_by_serving(plan.options[i], service, cards, list);
-        }
+        list = confirmed(plan.options[i], service, cards, seen.size() <= kServed);
       }
       plan.confirmations.push_back(std::move(list));
       report(0.7 + 0.3 * static_cast<double>(i + 1) / static_cast<double>(plan.options.size()));

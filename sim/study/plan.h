@@ -6,10 +6,10 @@
 // front come from the same points. Finalists are confirmed with every rank and op as events, and by
 // simulating their requests over time.
 //
-// A predicted time may be off by a factor exp(N(0, model_error)): an option's band is its cost when
-// everything is faster or slower by the 10% and 90% quantiles of that factor. Two options differ
-// when the chance that the dearer one is really cheaper is below 10%; errors of options on the same
-// cluster are taken as correlated by 0.8 (an assumption: they share kernels and links).
+// Every step has a band of its own (study/time_error.h): an option's band is the cost of the
+// cheapest deployment of its kind when all steps are as fast or slow as the 10% and 90% quantiles
+// of their errors. Two options differ when the chance that the dearer one is really cheaper is
+// below 10%; on one cluster, what both steps owe to the same source of error cancels.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/study/plan_launch.h"
 #include "sim/study/plan_pool.h"
 
 namespace moesim {
@@ -41,6 +42,7 @@ struct PlanOption {
   double tokens_per_s_per_gpu = 0;   ///< output tokens at the load
   double tokens_per_s_per_user = 0;  ///< at the batch limit
   bool same_as_best = false;         ///< not distinguishable from the cheapest option
+  TimeError error;                   ///< of its steps, pools weighted by their GPUs
 };
 
 struct FrontPoint {
@@ -86,13 +88,18 @@ struct ServicePlan {
   std::vector<FrontPoint> front;  ///< of every cluster and mode
   std::vector<TornadoBar> tornado;
   std::vector<Breakage> breakages;
+  std::vector<PoolLaunch> launch;                              ///< [pools] of the cheapest option
   std::vector<std::vector<Confirmation>> confirmations;        ///< [first options]
   std::vector<std::pair<std::string, std::int64_t>> left_out;  ///< reasons and how many layouts
   std::int64_t evaluated = 0;                                  ///< pool points
+  double least_tpot_s = 0;       ///< of any point that fits; 0: none does
+  std::int64_t fewest_gpus = 0;  ///< of any instance that fits and generates
 };
 
 struct PlanOptions {
   bool confirm = true;
+  /// Called once options, bands and front are known, before sensitivities and confirmation.
+  std::function<void()> front_ready;
   std::function<void(double fraction)> progress;
 };
 
@@ -109,10 +116,10 @@ PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request
                        const std::vector<PoolLayout>& layouts, const CardLibrary& cards);
 
 /// Cheapest options of every (cluster, mode), at most `per_kind` layouts each, by rising cost.
-/// `prices` [hardware].
+/// `prices` [hardware]. `z`: every step as slow as that standard normal quantile of its error.
 std::vector<PlanOption> cheapest_options(const PoolPoints& points, const ServiceRequest& service,
                                          const PlanRequest& request,
-                                         const std::vector<double>& prices, double time_factor = 1,
+                                         const std::vector<double>& prices, double z = 0,
                                          std::size_t per_kind = 3);
 
 /// The option under its load as a scenario of kind serving, every request simulated.

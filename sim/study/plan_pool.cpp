@@ -34,6 +34,7 @@ ScenarioSpec pool_scenario(const ServiceRequest& service, PoolRole role, const P
   spec.parallelism.tensor = layout.tensor;
   spec.precision = service.precision;
   spec.routing = service.routing;
+  spec.placement = service.placement;
   spec.communication.overlap = layout.overlap;
   spec.seed = seed;
   spec.workload.output_tokens = service.load.output_tokens;
@@ -75,11 +76,21 @@ Scenario resolved(const ServiceRequest& service, PoolRole role, const PoolLayout
 }  // namespace
 
 PoolModel::PoolModel(const ServiceRequest& service, PoolRole role, const PoolLayout& layout,
-                     const CardLibrary& cards, std::int64_t seed)
+                     const CardLibrary& cards, std::int64_t seed, double model_error)
     : service_(service),
       role_(role),
       layout_(layout),
+      model_error_(model_error),
       scenario_(resolved(service, role, layout, cards, seed)),
+      model_(std::make_unique<const StepCostModel>(scenario_, routing_of(scenario_))) {}
+
+PoolModel::PoolModel(const ServiceRequest& service, PoolRole role, const PoolLayout& layout,
+                     Scenario scenario, double model_error)
+    : service_(service),
+      role_(role),
+      layout_(layout),
+      model_error_(model_error),
+      scenario_(std::move(scenario)),
       model_(std::make_unique<const StepCostModel>(scenario_, routing_of(scenario_))) {}
 
 PoolModel::~PoolModel() = default;
@@ -90,6 +101,12 @@ PoolPoint PoolModel::make_point() const {
   point.role = role_;
   point.layout = layout_;
   return point;
+}
+
+void PoolModel::evaluate(PoolPoint& point, const StepBatch& batch) const {
+  StepBand band;
+  point.step_s = model_->evaluate(batch, band).seconds.value();
+  point.error = TimeError::of(band, point.step_s, model_error_);
 }
 
 PoolPoint PoolModel::generating(double batch_per_gpu, double chunk_tokens, bool& fits) const {
@@ -103,7 +120,7 @@ PoolPoint PoolModel::generating(double batch_per_gpu, double chunk_tokens, bool&
   StepBatch batch = batch_of(scenario_);
   batch.decode_sequences = batch_per_gpu * gpus_per_replica;
   batch.prefill_sequences = role_ == PoolRole::aggregated ? batch.decode_sequences / output : 0.0;
-  point.step_s = model_->evaluate(batch).seconds.value();
+  evaluate(point, batch);
   StepBatch fullest = batch;
   if (role_ == PoolRole::aggregated) {
     point.chunk_tokens = chunk_tokens;
@@ -128,7 +145,7 @@ PoolPoint PoolModel::reading(double prompts_per_step, bool& fits) const {
   point.prompts_per_step = prompts_per_step;
   StepBatch batch = batch_of(scenario_);
   batch.prefill_sequences = prompts_per_step;
-  point.step_s = model_->evaluate(batch).seconds.value();
+  evaluate(point, batch);
   point.prompt_s = point.step_s;
   point.prompt_servers = data * prompts_per_step;
   point.prompt_requests_per_s = point.prompt_servers / point.step_s;
@@ -191,6 +208,15 @@ std::int64_t instances_needed(const PoolPoint& point, const PoolLoad& load, std:
     (answer(point, static_cast<double>(middle), load, time_factor).meets() ? high : low) = middle;
   }
   return high;
+}
+
+double limit_rate(const PoolPoint& point, double output_tokens, double reading) {
+  const double gpus = static_cast<double>(point.layout.gpus);
+  if (point.role == PoolRole::aggregated) {
+    return std::min(point.slot_requests_per_s, point.prompt_requests_per_s) * output_tokens / gpus;
+  }
+  const double generating = point.slot_requests_per_s / gpus;
+  return output_tokens / (1.0 / generating + 1.0 / reading);
 }
 
 double capacity(const PoolPoint& point, double instances, PoolLoad load, double time_factor) {

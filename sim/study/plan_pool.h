@@ -18,10 +18,12 @@
 #include <vector>
 
 #include "sim/study/plan_request.h"
+#include "sim/study/time_error.h"
 
 namespace moesim {
 
 class StepCostModel;
+struct StepBatch;
 
 enum class PoolRole : std::uint8_t { aggregated, prefill, decode };
 std::span<const Choice<PoolRole>> choices_of(PoolRole);
@@ -48,6 +50,7 @@ struct PoolPoint {
   double prompt_servers = 0;         ///< prompts that an instance reads at the same time
   double transfer_s = 0;             ///< prefill: the cache on its way to the decode pool
   double memory_fraction = 0;        ///< of the fullest GPU, of what may be planned for
+  TimeError error;                   ///< of `step_s`, taken for the other times too
 };
 
 /// What a pool must carry.
@@ -77,24 +80,30 @@ ScenarioSpec pool_scenario(const ServiceRequest& service, PoolRole role, const P
 
 class PoolModel {
  public:
-  /// Throws InputError when the layout breaks a rule.
+  /// Throws InputError when the layout breaks a rule. `model_error`: of what step bands leave out.
   PoolModel(const ServiceRequest& service, PoolRole role, const PoolLayout& layout,
-            const CardLibrary& cards, std::int64_t seed);
+            const CardLibrary& cards, std::int64_t seed, double model_error = 0);
+  /// One instance as `scenario` lays it out; of `layout` only the number of GPUs counts.
+  PoolModel(const ServiceRequest& service, PoolRole role, const PoolLayout& layout,
+            Scenario scenario, double model_error = 0);
   ~PoolModel();
   PoolModel(PoolModel&&) noexcept;
 
   /// A point at a batch limit (and chunk), or at so many prompts a step; `fits` is false when it is
-  /// out of memory. `time_factor` scales every time (error of the model).
+  /// out of memory.
   PoolPoint generating(double batch_per_gpu, double chunk_tokens, bool& fits) const;
   PoolPoint reading(double prompts_per_step, bool& fits) const;
   const Scenario& scenario() const { return scenario_; }
 
  private:
   PoolPoint make_point() const;
+  /// Evaluates the point's own step, its error included.
+  void evaluate(PoolPoint& point, const StepBatch& batch) const;
 
   ServiceRequest service_;
   PoolRole role_;
   PoolLayout layout_;
+  double model_error_;
   Scenario scenario_;
   std::unique_ptr<const StepCostModel> model_;
 };
@@ -106,6 +115,9 @@ PoolAnswer answer(const PoolPoint& point, double instances, const PoolLoad& load
 /// help) or more than `most` are needed.
 std::int64_t instances_needed(const PoolPoint& point, const PoolLoad& load, std::int64_t most,
                               double time_factor = 1);
+/// Output tokens/s/GPU at the batch limit; prompts of a decode point are read by `reading`
+/// requests/s and GPU elsewhere.
+double limit_rate(const PoolPoint& point, double output_tokens, double reading = 0);
 /// Most requests/s that `instances` carry within the limits; 0 when none.
 double capacity(const PoolPoint& point, double instances, PoolLoad load, double time_factor = 1);
 

@@ -72,6 +72,8 @@ const Fields<ServiceRequest>& fields_of(const ServiceRequest*) {
           .add("load", &ServiceRequest::load, {.doc = "what arrives", .required = true})
           .add("slo", &ServiceRequest::slo, {.doc = "what requests must meet"})
           .add("routing", &ServiceRequest::routing, {.doc = "which experts the tokens choose"})
+          .add("placement", &ServiceRequest::placement,
+               {.doc = "where experts live, in every layout whose GPUs divide the slots"})
           .add("precision", &ServiceRequest::precision, {.doc = "number formats"});
   return table;
 }
@@ -142,8 +144,8 @@ const Fields<PlanRequest>& fields_of(const PlanRequest*) {
                 .min = 0.5,
                 .max = 0.9999})
           .add("model_error", &PlanRequest::model_error,
-               {.doc = "standard deviation of ln(real time / predicted), where a prediction has no "
-                       "band of its own",
+               {.doc = "standard deviation of ln(real time / predicted) of what the bands of steps "
+                       "leave out, such as an engine's scheduler; adds to them as squares",
                 .min = 0,
                 .max = 2})
           .add("seed", &PlanRequest::seed, {.doc = "of routing and of confirming runs", .min = 0});
@@ -227,6 +229,11 @@ PlanRequest load_plan_request(const std::string& path) {
   return read_plan_request(load_json(path), path == "-" ? "standard input" : path);
 }
 
+FileFormat plan_request_format() {
+  return file_format<PlanRequest>("plan_request", "moesim/plan_request/1",
+                                  "scenarios/plan_request.v1.schema.json");
+}
+
 std::string plan_request_template() {
   return R"({
   "$comment": "A request to `moesim plan`. Keys that are left out have the defaults shown; $comment keys are not read.",
@@ -267,6 +274,7 @@ std::string plan_request_template() {
   },
   "failures": {"$comment": "0: no failures", "gpu_mtbf_hours": 50000, "repair_hours": 24},
   "confidence": 0.9,
+  "$comment_model_error": "Steps have bands of their own; this adds what the model leaves out, 0.15 is about 15%.",
   "model_error": 0.15,
   "seed": 1
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/input/json_schema.h"
 #include "sim/input/scenario.h"
 
 namespace moesim {
@@ -38,6 +39,7 @@ struct ServiceRequest {
   LoadForecast load;
   ServiceLimits slo;
   RoutingConfig routing;
+  PlacementConfig placement;
   PrecisionSpec precision;
 };
 
@@ -72,13 +74,15 @@ struct PlanRequest {
   std::vector<HardwareChoice> hardware;
   PlanSearch search;
   FailureRates failures;
-  double confidence = 0.9;    ///< fleets: of meeting the limits, load and model error considered
-  double model_error = 0.15;  ///< standard deviation of ln(real / predicted time)
+  double confidence = 0.9;  ///< fleets: of meeting the limits, load and model error considered
+  /// Standard deviation of ln(real / predicted time) beyond the bands of the steps: an estimate.
+  double model_error = 0.15;
   std::int64_t seed = 1;
 };
 
 // Parts of a scenario that a request has too (sim/input/scenario_fields.cpp).
 const Fields<RoutingConfig>& fields_of(const RoutingConfig*);
+const Fields<PlacementConfig>& fields_of(const PlacementConfig*);
 const Fields<PrecisionSpec>& fields_of(const PrecisionSpec*);
 const Fields<ModelEdits>& fields_of(const ModelEdits*);
 
@@ -93,6 +97,8 @@ const Fields<PlanRequest>& fields_of(const PlanRequest*);
 /// Reads a request and checks it. Throws InputError with every problem.
 PlanRequest read_plan_request(const Json& json, const std::string& file);
 PlanRequest load_plan_request(const std::string& path);
+/// Kind, schema and committed file of a request, for `show --schema`.
+FileFormat plan_request_format();
 /// A request to start from, with a "$comment" for every part.
 std::string plan_request_template();
 

@@ -30,9 +30,8 @@ std::vector<PoolLayout> finalist_layouts(const std::vector<PlanOption>& options)
 }
 
 double cheapest(const PoolPoints& points, const ServiceRequest& service, const PlanRequest& request,
-                const std::vector<double>& prices, double time_factor = 1) {
-  const std::vector<PlanOption> options =
-      cheapest_options(points, service, request, prices, time_factor, 1);
+                const std::vector<double>& prices, double z = 0) {
+  const std::vector<PlanOption> options = cheapest_options(points, service, request, prices, z, 1);
   return options.empty() ? kInfinite : options.front().usd_per_hour;
 }
 
@@ -63,12 +62,16 @@ std::vector<TornadoBar> tornado_of(const PoolPoints& points, const std::vector<P
   resize("/slo/tpot_s", "s", service.slo.tpot_s,
          [](ServiceRequest& s, double v) { s.slo.tpot_s = v; });
   TornadoBar error;
-  error.name = "/model_error";
-  const double factor = std::exp(1.2816 * request.model_error);
-  error.low_text = plain_number_text(1 / factor) + " x the predicted times";
-  error.high_text = plain_number_text(factor) + " x";
-  error.usd_low = cheapest(points, service, request, prices, 1 / factor);
-  error.usd_high = cheapest(points, service, request, prices, factor);
+  error.name = "times of steps";
+  const double deviation = options.front().error.deviation();
+  const auto factor_text = [&](double z) {
+    return "their " + std::string(z < 0 ? "10%" : "90%") + " quantile (" +
+           plain_number_text(std::exp(z * deviation), 3) + " x in the cheapest)";
+  };
+  error.low_text = factor_text(-kHalfWidthOf80Percent);
+  error.high_text = factor_text(kHalfWidthOf80Percent);
+  error.usd_low = cheapest(points, service, request, prices, -kHalfWidthOf80Percent);
+  error.usd_high = cheapest(points, service, request, prices, kHalfWidthOf80Percent);
   bars.push_back(error);
   for (std::size_t h = 0; h < request.hardware.size(); ++h) {
     if (request.hardware[h].cluster != options.front().cluster) {

@@ -159,9 +159,9 @@ ServingPrediction predict_serving(const ScenarioSpec& spec, const CardLibrary& c
   return prediction_of(simulate(resolve(spec, cards, name), {.what_ifs = false, .threads = 1}));
 }
 
-ServingValidation validate_serving(const std::vector<std::string>& folders,
-                                   const CardLibrary& cards) {
-  ServingValidation report;
+std::vector<ServingMeasurement> read_serving_tables(const std::vector<std::string>& folders,
+                                                    std::vector<Diagnostic>& problems,
+                                                    std::vector<std::string>& absent) {
   std::vector<ServingMeasurement> measurements;
   for (const char* table : kTables) {
     bool found = false;
@@ -171,18 +171,25 @@ ServingValidation validate_serving(const std::vector<std::string>& folders,
           continue;
         }
         found = true;
-        Diagnostics problems;
-        for (ServingMeasurement& row : read_serving_measurements(path.string(), problems)) {
+        Diagnostics bad_cells;
+        for (ServingMeasurement& row : read_serving_measurements(path.string(), bad_cells)) {
           measurements.push_back(std::move(row));
         }
-        report.problems.insert(report.problems.end(), problems.list().begin(),
-                               problems.list().end());
+        problems.insert(problems.end(), bad_cells.list().begin(), bad_cells.list().end());
       }
     }
     if (!found) {
-      report.absent.push_back(std::string("e2e/") + table);
+      absent.push_back(std::string("e2e/") + table);
     }
   }
+  return measurements;
+}
+
+ServingValidation validate_serving(const std::vector<std::string>& folders,
+                                   const CardLibrary& cards) {
+  ServingValidation report;
+  const std::vector<ServingMeasurement> measurements =
+      read_serving_tables(folders, report.problems, report.absent);
   std::vector<ServingCase> cases(measurements.size());
   std::vector<ServingPrediction> predictions(measurements.size());
   tbb::parallel_for(std::size_t{0}, measurements.size(), [&](std::size_t i) {

@@ -59,6 +59,12 @@ struct ServingValidation {
   std::vector<std::string> notes;       ///< the fitted efficiency sets
 };
 
+/// Rows of the serving tables below `folders` (DIR or DIR/e2e), bad cells to `problems`, tables
+/// that no folder holds to `absent`.
+std::vector<ServingMeasurement> read_serving_tables(const std::vector<std::string>& folders,
+                                                    std::vector<Diagnostic>& problems,
+                                                    std::vector<std::string>& absent);
+
 /// Runs the suite over the tables that exist below `folders` (DIR or DIR/e2e).
 ServingValidation validate_serving(const std::vector<std::string>& folders,
                                    const CardLibrary& cards);

@@ -9,6 +9,7 @@
 #include "sim/input/json_schema.h"
 #include "sim/input/model_card.h"
 #include "sim/input/scenario.h"
+#include "sim/study/plan_request.h"
 #include "tests/rules/repository.h"
 
 namespace moesim::rules {
@@ -66,8 +67,10 @@ TEST(CardRule, EveryShippedScenarioLoads) {
 }
 
 TEST(CardRule, CommittedSchemasAreThoseOfTheCode) {
-  for (const FileFormat& format : file_formats()) {
-    EXPECT_EQ(file_text(format.file), json_schema_text(format.kind))
+  std::vector<FileFormat> formats = file_formats();
+  formats.push_back(plan_request_format());
+  for (const FileFormat& format : formats) {
+    EXPECT_EQ(file_text(format.file), json_schema_text(format.kind, formats))
         << "write it anew: moesim show --schema " << format.kind << " > " << format.file;
   }
 }

@@ -391,13 +391,14 @@ TEST(Fleet, ChancesAgreeWithBruteForceWithinThreePoints) {
           if (part.service != s) {
             continue;
           }
-          const double error = std::exp(request.model_error * random.normal());
+          const double draw = random.normal();
           const std::vector<PoolPoint>& pools = fleet.deployments[s][part.hardware];
           for (std::size_t p = 0; p < pools.size(); ++p) {
             // An instance is down as long as any of its GPUs is being repaired.
             const double mtbf = 2000.0 / static_cast<double>(pools[p].layout.gpus);
             const auto up =
                 static_cast<double>(random.binomial(part.instances[p], mtbf / (mtbf + 24.0)));
+            const double error = std::exp(draw * pools[p].error.deviation());
             good =
                 good && answer(pools[p], up,
                                {load * part.share, service.load.output_tokens, service.slo}, error)
