@@ -132,19 +132,19 @@ TEST(SweepProcess, KilledTwentyTimesAtRandomMomentsAndResumedLeavesTheSameConten
 
   const std::string killed = temporary("killed.sqlite");
   RandomStream random(11, "kill");
-  // Twenty lives of at most a fifteenth of the sweep each, start-up included: on average two thirds
-  // of it are done at the last kill, so that every kill finds a process at work.
+  // Twenty lives of at most an eleventh of the sweep each. What a life had begun when it was
+  // killed, and its start-up, are lost, so that the twentieth kill still finds a process at work.
   constexpr int kKills = 20;
   int lives_that_wrote = 0;
   for (int i = 0; i < kKills; ++i) {
     const int before = points_in(killed);
     const pid_t child = start(long_sweep(killed));
-    std::this_thread::sleep_for(std::chrono::duration<double>(random.uniform() * length / 15.0));
+    std::this_thread::sleep_for(std::chrono::duration<double>(random.uniform() * length / 11.0));
     kill(child, SIGKILL);
     ASSERT_TRUE(WIFSIGNALED(finish(child))) << "kill " << i << " came after the end";
     lives_that_wrote += points_in(killed) > before ? 1 : 0;
   }
-  EXPECT_GE(lives_that_wrote, kKills / 4);
+  EXPECT_GE(lives_that_wrote, 3);
   EXPECT_LT(points_in(killed), kPoints);
   ASSERT_EQ(finish(start(long_sweep(killed))), 0);
   EXPECT_EQ(content(killed), expected);
