@@ -16,6 +16,7 @@
 
 namespace moesim {
 
+struct ServingRecord;
 struct Timeline;
 class StepCostModel;
 
@@ -31,7 +32,9 @@ struct RunOptions {
   /// workload and in /runtime/memory_utilisation: a sweep then compiles each deployment once.
   std::shared_ptr<const StepCostModel> step_model;
   bool echo_scenario = true;  ///< fill `SimulationResult::scenario`
-  std::stop_token stop;       ///< asks a long run to end: it then throws Stopped
+  /// Serving under event fidelity: called once with the times of every request.
+  std::function<void(const ServingRecord&)> recorded;
+  std::stop_token stop;  ///< asks a long run to end: it then throws Stopped
 };
 
 /// Thrown by a run whose stop token was set; there is no partial answer.

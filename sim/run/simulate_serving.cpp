@@ -83,6 +83,9 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   if (stopped) {
     throw Stopped();
   }
+  if (options.recorded) {
+    options.recorded(record);
+  }
   add_serving_metrics(result, scenario, plan, record);
   add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
   check_backlog(result, scenario, state, record);
