@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source cmake/install_packages.sh
-install_packages "${moesim_check_packages[@]}"
+install_packages "${moesim_gui_packages[@]}" "${moesim_check_packages[@]}"
 
 stage() { printf '\n== %s (%s)\n' "$1" "$(date +%T)"; }
 

@@ -5,8 +5,10 @@ moesim_build_packages=(
   g++ cmake ninja-build libboost-dev libboost-graph-dev libboost-context-dev nlohmann-json3-dev libcli11-dev libtbb-dev
   zlib1g-dev libsqlite3-dev node-chart.js libgtest-dev libgmock-dev libbenchmark-dev libeigen3-dev libnlopt-dev libnlopt-cxx-dev
 )
+# The desktop explorer, which is optional: only moesim.sh gui and test.sh install them.
+moesim_gui_packages=(qt6-base-dev qt6-svg-dev libqcustomplot-dev)
 # Checks on the code itself; the tests that need one skip with a reason when it cannot be had.
-moesim_check_packages=(clang-format clang-16 libclang-rt-16-dev clang-tidy-16)
+moesim_check_packages=(clang-format clang-16 libclang-rt-16-dev clang-tidy-16 xvfb xdotool)
 
 # install_packages [EXTRA...]: installs what is missing; without root and sudo prints the line to type and exits 2.
 install_packages() {

@@ -45,6 +45,8 @@ constexpr Command kCommands[] = {
      "moesim calibrate tables/h100_sxm --device h100_sxm --out curves", define_calibrate},
     {"validate", "compare predictions with measurements",
      "moesim validate --data measurements --suite routing", define_validate},
+    {"gui", "drag sliders and see the answer change, in a window", "moesim gui quickstart",
+     define_gui},
 };
 
 bool holds_cards(const std::filesystem::path& folder) {

@@ -38,6 +38,7 @@ std::span<const Command> commands();
 CommandBody define_advise(CLI::App& app, const CommandContext& context);
 CommandBody define_calibrate(CLI::App& app, const CommandContext& context);
 CommandBody define_explain(CLI::App& app, const CommandContext& context);
+CommandBody define_gui(CLI::App& app, const CommandContext& context);
 CommandBody define_route(CLI::App& app, const CommandContext& context);
 CommandBody define_place(CLI::App& app, const CommandContext& context);
 CommandBody define_plan(CLI::App& app, const CommandContext& context);

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Page: any figure over one key, by a sweep in the background that follows the scenario.
+#pragma once
+
+#include <vector>
+
+#include "gui/chart.h"
+#include "gui/study_job.h"
+#include "gui/view.h"
+
+class QComboBox;
+class QProgressBar;
+
+namespace moesim::gui {
+
+class TradeoffView : public View {
+  Q_OBJECT
+ public:
+  explicit TradeoffView(Workbench& workbench, QWidget* parent = nullptr);
+
+  void refresh() override;
+  std::uint64_t shownNumber() const override { return shownNumber_; }
+  void paintPicture(QPainter& painter, const QSizeF& size) override;
+  Chart& chart() { return *chart_; }
+  QComboBox* parameter() const { return parameter_; }
+  bool isRunning() const { return isRunning_; }
+
+ protected:
+  void redraw() override { draw(); }
+
+ private:
+  void start();
+  void take(const std::shared_ptr<const StudyRow>& row);
+  void draw();
+
+  Chart* chart_;
+  QComboBox* parameter_;
+  QComboBox* metric_;
+  QProgressBar* progress_;
+  StudyJob job_;
+  std::vector<std::shared_ptr<const StudyRow>> rows_;
+  std::uint64_t study_ = 0;
+  std::uint64_t shownNumber_ = 0;
+  std::string pointer_;
+  bool isRunning_ = false;
+};
+
+}  // namespace moesim::gui
