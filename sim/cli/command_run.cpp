@@ -87,7 +87,11 @@ CommandBody define_run(CLI::App& app, const CommandContext& context) {
       write_text_file(arguments->trace_file, chrome_trace(timeline));
     }
     if (!arguments->html_file.empty()) {
-      write_text_file(arguments->html_file, html_report(result, deployment_details(scenario)));
+      DeploymentDetails details = deployment_details(scenario);
+      if (result.feasibility.ok) {
+        details.latencies = latency_curves(scenario);
+      }
+      write_text_file(arguments->html_file, html_report(result, details));
     }
     if (!arguments->out_folder.empty()) {
       write_folder(arguments->out_folder, result);

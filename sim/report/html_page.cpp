@@ -82,7 +82,10 @@ void HtmlPage::table(const std::vector<std::string>& columns,
     body_ += r < marked.size() && marked[r] ? "<tr class=\"front\">" : "<tr>";
     for (std::size_t c = 0; c < rows[r].size(); ++c) {
       const HtmlCell& cell = rows[r][c];
-      body_ += c < numeric.size() && numeric[c] ? "<td class=\"number\"" : "<td";
+      constexpr std::size_t kLongText = 48;  // characters, from which a cell gets room to wrap
+      body_ += c < numeric.size() && numeric[c] ? "<td class=\"number\""
+               : cell.text.size() > kLongText   ? "<td class=\"long\""
+                                                : "<td";
       if (cell.value) {
         body_ += " data-value=\"" + number_text(*cell.value) + "\"";
       }

@@ -99,32 +99,29 @@ void add_group(HtmlPage& page, const SimulationResult& result, const std::string
   page.chart(named->doc, chart);
 }
 
-/// Distributions that are more than one number, as stepped cumulative curves through the known
-/// quantiles.
-void add_latencies(HtmlPage& page, const SimulationResult& result) {
+/// What share of the requests stays below each time.
+void add_latencies(HtmlPage& page, const DeploymentDetails& details) {
   Json chart = points_chart("seconds", "share of requests");
   chart.set("log_x", true);
   Json list = Json::array();
-  for (const NamedMetric& named : result.metrics) {
-    const auto* distribution = std::get_if<Distribution>(&named.value);
-    if (distribution == nullptr || distribution->p50.value == distribution->p99.value ||
-        distribution->p50.value <= 0) {
-      continue;
-    }
+  for (const LatencyCurve& curve : details.latencies) {
     Json points = Json::array();
-    for (const auto& [metric, share] : {std::pair{&distribution->p50, 0.5},
-                                        {&distribution->p90, 0.9},
-                                        {&distribution->p99, 0.99}}) {
-      points.push_back(xy(metric->value, share, named.name));
+    for (std::size_t i = 0; i < curve.seconds.size(); ++i) {
+      if (curve.seconds[i] > 0) {  // an axis of powers has no zero
+        points.push_back(xy(curve.seconds[i], curve.shares[i], curve.name));
+      }
     }
-    Json one = series(named.name, "points", std::move(points));
-    one.set("line", true);
-    list.push_back(std::move(one));
+    if (points.items().size() > 1) {
+      Json one = series(curve.name, "points", std::move(points));
+      one.set("line", true);
+      one.set("dots", false);
+      list.push_back(std::move(one));
+    }
   }
   if (!list.items().empty()) {
     chart.set("series", std::move(list));
     page.heading("Latency");
-    page.chart("Cumulative share of requests at the median, 90% and 99%", chart);
+    page.chart("Share of the requests that stay below a time", chart, true);
   }
 }
 
@@ -272,7 +269,7 @@ std::string html_report(const SimulationResult& result, const DeploymentDetails&
                    "bad");
   }
   add_breakdown(page, result);
-  add_latencies(page, result);
+  add_latencies(page, details);
   add_group(page, result, "memory_bytes", "Memory of the fullest GPU", 1e-9, "GB");
   add_group(page, result, "link_utilisation", "Link use", 100, "percent of the line rate");
   add_details(page, result, details);

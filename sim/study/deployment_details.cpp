@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/study/deployment_details.h"
 
+#include <algorithm>
+
 #include "sim/cost/step_cost.h"
 #include "sim/run/step_metrics.h"
+#include "sim/serving/serving_loop.h"
 
 namespace moesim {
 
@@ -50,6 +53,55 @@ DeploymentDetails deployment_details(const Scenario& scenario) {
     details.batches.push_back(point);
   }
   return details;
+}
+
+namespace {
+
+/// At most kShown points of the curve, ends included: the order statistics themselves.
+LatencyCurve curve_of(const char* name, std::vector<double>& seconds) {
+  constexpr std::size_t kShown = 400;
+  LatencyCurve curve;
+  curve.name = name;
+  std::sort(seconds.begin(), seconds.end());
+  const std::size_t count = seconds.size();
+  const std::size_t shown = std::min(count, kShown);
+  for (std::size_t i = 0; i < shown; ++i) {
+    const std::size_t at = shown > 1 ? i * (count - 1) / (shown - 1) : 0;
+    curve.seconds.push_back(seconds[at]);
+    curve.shares.push_back(static_cast<double>(at + 1) / static_cast<double>(count));
+  }
+  return curve;
+}
+
+}  // namespace
+
+std::vector<LatencyCurve> latency_curves(const Scenario& scenario) {
+  const ScenarioSpec& spec = scenario.spec;
+  if (spec.workload.kind != WorkloadKind::serving || spec.fidelity != Fidelity::event ||
+      !spec.faults.empty() || !spec.background.empty()) {
+    return {};
+  }
+  RequestStream stream(scenario);
+  ServingPlan plan = serving_plan(scenario, stream);
+  bool stopped = false;
+  const ServingRecord record = run_serving(scenario, plan, stream, {}, stopped);
+  std::vector<double> first;
+  std::vector<double> token;
+  std::vector<double> whole;
+  for (auto i = static_cast<std::size_t>(spec.workload.warmup_requests); i < record.requests.size();
+       ++i) {
+    const RequestState& request = record.requests[i];
+    if (request.finish_s < 0) {
+      continue;
+    }
+    first.push_back(request.first_token_s - request.arrival_s);
+    whole.push_back(request.finish_s - request.arrival_s);
+    if (request.output > 1) {
+      token.push_back((request.finish_s - request.first_token_s) /
+                      static_cast<double>(request.output - 1));
+    }
+  }
+  return {curve_of("ttft_s", first), curve_of("tpot_s", token), curve_of("latency_s", whole)};
 }
 
 }  // namespace moesim

@@ -58,7 +58,7 @@
       data: {
         labels: spec.names,
         datasets: spec.series.map((series, i) => ({
-          label: series.name, data: series.values,
+          label: series.name, data: series.values, maxBarThickness: 34,
           backgroundColor: spec.signed ? series.values.map((v) => (v < 0 ? css("--c1") : css("--c0"))) : color(i)
         }))
       },
@@ -74,7 +74,7 @@
       data: {
         datasets: spec.series.map((series, i) => ({
           label: series.name, data: series.points, showLine: Boolean(series.line), borderColor: color(i),
-          backgroundColor: color(i), pointRadius: series.small ? 2 : 4, borderWidth: 2, stepped: series.stepped || false
+          backgroundColor: color(i), pointRadius: series.dots === false ? 0 : series.small ? 2 : 4, borderWidth: 2, stepped: series.stepped || false
         }))
       },
       options: settings
@@ -86,8 +86,9 @@
     const columns = rows > 0 ? spec.rows[0].length : 0;
     canvas.width = Math.max(1, columns);
     canvas.height = Math.max(1, rows);
+    canvas.style.height = Math.min(260, 24 + 8 * rows) + "px";
     const pen = canvas.getContext("2d");
-    let high = 1;
+    let high = 2; // the mean is 1: even loads show in the middle of the scale
     for (const row of spec.rows) for (const value of row) high = Math.max(high, value);
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < columns; c++) {
@@ -107,6 +108,11 @@
     });
   }
 
+  // A chart of sideways bars is as tall as its names need.
+  function fit(canvas, spec) {
+    if (spec.type === "bars") canvas.parentElement.style.height = 70 + 28 * spec.names.length + "px";
+  }
+
   function draw() {
     while (charts.length > 0) charts.pop().destroy();
     for (const canvas of document.querySelectorAll("canvas[data-chart]")) {
@@ -114,6 +120,7 @@
       if (spec.type === "heat") {
         heat(canvas, spec);
       } else {
+        fit(canvas, spec);
         charts.push(new Chart(canvas, spec.type === "points" ? points(spec) : bars(spec)));
       }
     }

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <regex>
@@ -96,6 +97,37 @@ TEST(HtmlReport, DeploymentDetailsAverageToTheMeanAndRiseWithTheBatch) {
     EXPECT_LT(details.batches[i].tokens_per_s_per_user,
               details.batches[i - 1].tokens_per_s_per_user);
   }
+}
+
+TEST(HtmlReport, LatencyCurvesPassThroughTheQuantilesOfTheRun) {
+  const Scenario scenario = testing::small([](ScenarioSpec& spec) {
+    spec.fidelity = Fidelity::event;
+    spec.workload.kind = WorkloadKind::serving;
+    spec.workload.requests_per_s = 20;
+    spec.workload.requests = 300;
+    spec.workload.lengths = LengthLaw::lognormal;
+    spec.workload.prompt_tokens = 500;
+    spec.workload.output_tokens = 50;
+  });
+  RunOptions options;
+  options.what_ifs = false;
+  const SimulationResult result = simulate(scenario, options);
+  const std::vector<LatencyCurve> curves = latency_curves(scenario);
+  ASSERT_EQ(curves.size(), 3u);
+  for (const LatencyCurve& curve : curves) {
+    const auto& distribution = std::get<Distribution>(result.find(curve.name)->value);
+    EXPECT_TRUE(std::is_sorted(curve.seconds.begin(), curve.seconds.end()));
+    EXPECT_EQ(curve.shares.back(), 1.0);
+    for (const auto& [share, metric] :
+         {std::pair{0.5, distribution.p50}, {0.9, distribution.p90}}) {
+      // 300 requests: one of them is a third of a percent, the figure lies between two of them.
+      const auto above = std::lower_bound(curve.shares.begin(), curve.shares.end(), share + 0.007);
+      const auto at = static_cast<std::size_t>(above - curve.shares.begin());
+      EXPECT_LE(metric.value, curve.seconds[at]) << curve.name << " " << share;
+      EXPECT_GE(metric.value, curve.seconds[at - 5]) << curve.name << " " << share;
+    }
+  }
+  EXPECT_TRUE(latency_curves(testing::small()).empty());
 }
 
 TEST(HtmlReport, DrawsEveryChartInABrowserWithoutAConsoleError) {
