@@ -8,6 +8,10 @@
 
 #include "sim/cli/commands.h"
 
+#ifndef MOESIM_SOURCE_DIR
+#define MOESIM_SOURCE_DIR "."  // only where this header is compiled alone; tests are told theirs
+#endif
+
 namespace moesim {
 
 struct Outcome {
