@@ -305,8 +305,8 @@ CurvePick CostModel::pick(const Op& prototype) const {
 /// activations once, in bf16 (README of the tables: "fp8 ... includes the dynamic quantisation";
 /// their own `computescale` rows time that pass alone). At most half of the product: an estimate
 /// never leaves less than the product itself.
-double absmax_seconds(const GemmOp& gemm, const CostCurve& curve, const DevicePeaks& peaks,
-                      double product_seconds) {
+static double absmax_seconds(const GemmOp& gemm, const CostCurve& curve, const DevicePeaks& peaks,
+                             double product_seconds) {
   const ElementwiseOp pass{Bytes(2.0 * gemm.m * gemm.k), 1.0};
   const double law = law_seconds(pass, peaks, curve.arithmetic, curve.parameters);
   FeatureVector features;
@@ -338,9 +338,18 @@ CostEstimate CostModel::physical(const Op& op,
   return cost;
 }
 
+/// The picks of a stack's two kernels for one op: the usual one, then that for few tokens.
+static std::pair<CurvePick, CurvePick> kernels_of(const CurvePick& pick) {
+  CurvePick usual = pick;
+  usual.low_latency = nullptr;
+  CurvePick fast = usual;
+  fast.curve = pick.low_latency;
+  return {usual, fast};
+}
+
 /// The same work seen from the whole group, as the trees know it: the model's number of experts,
 /// the mean load that the rank's rows imply.
-Op seen_by_trees(const MoeOp& local, const MoeOp& op) {
+static Op seen_by_trees(const MoeOp& local, const MoeOp& op) {
   MoeOp seen = op;
   seen.tokens = local.tokens;
   seen.top_k = local.top_k * op.expert_ways;
@@ -351,6 +360,12 @@ template <bool kWithBand>
 CostEstimate CostModel::evaluate(const Op& op, const CurvePick& pick) const {
   if (pick.curve == nullptr) {
     return physical(op);
+  }
+  if (pick.low_latency != nullptr) {
+    const auto [usual, fast] = kernels_of(pick);
+    const CostEstimate first = evaluate<kWithBand>(op, usual);
+    const CostEstimate second = evaluate<kWithBand>(op, fast);
+    return second.seconds < first.seconds ? second : first;
   }
   const MoeOp* mixed = std::get_if<MoeOp>(&op);
   if (mixed != nullptr && mixed->load.cold_experts > 0) {
@@ -390,13 +405,6 @@ CostEstimate CostModel::evaluate(const Op& op, const CurvePick& pick) const {
     cost.shared_uncertainty = std::sqrt(shared * shared + pick.shared_error * pick.shared_error);
     cost.own_uncertainty = own;
   }
-  if (pick.low_latency != nullptr) {
-    CurvePick other = pick;
-    other.curve = pick.low_latency;
-    other.low_latency = nullptr;
-    const CostEstimate fast = evaluate<kWithBand>(op, other);
-    return fast.seconds < cost.seconds ? fast : cost;
-  }
   if (pick.absmax != nullptr) {
     const double all = cost.seconds.value();
     const double rest = all - absmax_seconds(std::get<GemmOp>(op), *pick.absmax, peaks_, all);
@@ -412,6 +420,14 @@ CostEstimate CostModel::estimate(const Op& op, const CurvePick& pick) const {
 
 CostEstimate CostModel::point(const Op& op, const CurvePick& pick) const {
   return evaluate<false>(op, pick);
+}
+
+CurvePick CostModel::running(const Op& op, const CurvePick& pick) const {
+  if (pick.low_latency == nullptr) {
+    return pick;
+  }
+  const auto [usual, fast] = kernels_of(pick);
+  return point(op, fast).seconds < point(op, usual).seconds ? fast : usual;
 }
 
 std::vector<CostParameter> CostModel::parameters(const CurvePick& pick, OpFamily family) const {
@@ -440,7 +456,14 @@ double CostModel::ratio(const Op& op, const CurvePick& pick, std::size_t index,
     std::vector<double> values = pick.curve->parameters;
     const double before = law_seconds(seen, peaks_, arithmetic, values);
     values[index] *= factor;
-    return before > 0 ? law_seconds(seen, peaks_, arithmetic, values) / before : 1.0;
+    const double change =
+        before > 0 ? law_seconds(seen, peaks_, arithmetic, values) / before - 1.0 : 0.0;
+    if (pick.absmax == nullptr) {
+      return 1.0 + change;
+    }
+    CurvePick whole = pick;  // the product changes; the pass that is taken off it does not
+    whole.absmax = nullptr;
+    return 1.0 + change * point(op, whole).seconds.value() / point(op, pick).seconds.value();
   }
   std::array<FamilyCoefficients, kNumOpFamilies> families = families_;
   FamilyCoefficients& own = families[static_cast<std::size_t>(family_of(op))];

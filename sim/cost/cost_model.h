@@ -87,6 +87,8 @@ class CostModel {
   /// The same without range and band. Cost: about 0.4 us with a curve.
   CostEstimate point(const Op& op, const CurvePick& pick) const;
 
+  /// `pick` with the one kernel that runs `op`, where the stack has two.
+  CurvePick running(const Op& op, const CurvePick& pick) const;
   /// The parameters behind a pick: of the curve's law, or of the profile's physical form.
   std::vector<CostParameter> parameters(const CurvePick& pick, OpFamily family) const;
   /// How the time of `op` changes when parameter `index` is `factor` times as large: new over old,

@@ -153,7 +153,10 @@ Explanation explain(const Scenario& scenario) {
   out.low_s = out.step_s / factor;
   out.high_s = out.step_s * factor;
 
-  const std::vector<ExposedOp> ops = model.exposed_ops(batch);
+  std::vector<ExposedOp> ops = model.exposed_ops(batch);
+  for (ExposedOp& one : ops) {
+    one.pick = model.cost_model().running(one.op, one.pick);
+  }
   add_parameters(out, model, *scenario.device, ops);
   const auto add_communication = [&](const std::string& what, const ErrorSource& source) {
     if (source.exposed_s > 0) {

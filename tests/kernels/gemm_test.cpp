@@ -134,6 +134,24 @@ std::vector<std::int32_t> random_offsets(RandomStream& random, int rows, int exp
   return offsets;
 }
 
+/// The product on the matrix unit where the device has one for the shape. The output is NaN before,
+/// so that what is not written shows.
+std::vector<double> grouped_product(Device& device, const GroupedGemmShape& shape,
+                                    const std::vector<std::int32_t>& offsets, const Operand& a,
+                                    const Operand& b) {
+  DeviceBuffer<std::int32_t> device_offsets(device, offsets);
+  DeviceBuffer<unsigned char> device_a(device, a.bytes);
+  DeviceBuffer<unsigned char> device_b(device, b.bytes);
+  DeviceBuffer<unsigned char> c(
+      device, std::size_t(shape.num_rows) * shape.n * gemm_output_bytes_per_number(shape.format));
+  c.fill_bytes(0xFF);
+  device.kernels().grouped_gemm(
+      device.default_stream(),
+      {shape, gemm_can_use_matrix_unit(shape.format, shape.k, device.info()), device_offsets.data(),
+       device_a.data(), device_b.data(), c.data()});
+  return output_values(shape.format, c.download());
+}
+
 TEST(GroupedGemm, MatchesTheReferenceOnTwoHundredRandomShapes) {
   const std::vector<std::unique_ptr<Device>> devices = tested_devices();
   for (int trial = 0; trial < 200; ++trial) {
@@ -152,18 +170,10 @@ TEST(GroupedGemm, MatchesTheReferenceOnTwoHundredRandomShapes) {
     const Operand a = random_operand(random, shape.format, std::size_t(shape.num_rows) * shape.k);
     const Operand b =
         random_operand(random, shape.format, std::size_t(shape.num_experts) * shape.n * shape.k);
-    DeviceBuffer<std::int32_t> device_offsets(device, offsets);
-    DeviceBuffer<unsigned char> device_a(device, a.bytes);
-    DeviceBuffer<unsigned char> device_b(device, b.bytes);
-    DeviceBuffer<unsigned char> c(
-        device, std::size_t(shape.num_rows) * shape.n * gemm_output_bytes_per_number(shape.format));
-    device.kernels().grouped_gemm(
-        device.default_stream(),
-        {shape, gemm_can_use_matrix_unit(shape.format, shape.k, device.info()),
-         device_offsets.data(), device_a.data(), device_b.data(), c.data()});
+    const std::vector<double> values = grouped_product(device, shape, offsets, a, b);
     const std::vector<double> expected = grouped_gemm_reference(shape, offsets, a.values, b.values,
                                                                 all(shape.num_rows), all(shape.n));
-    ASSERT_LE(relative_error(output_values(shape.format, c.download()), expected),
+    ASSERT_LE(relative_error(values, expected),
               gemm_tolerance({.k = shape.k, .format = shape.format}));
   }
 }
@@ -190,16 +200,7 @@ TEST(GroupedGemm, MatchesTheReferenceOnShapesOfManyTilesAndStages) {
     const Operand a = random_operand(random, shape.format, std::size_t(shape.num_rows) * shape.k);
     const Operand b =
         random_operand(random, shape.format, std::size_t(shape.num_experts) * shape.n * shape.k);
-    DeviceBuffer<std::int32_t> device_offsets(device, offsets);
-    DeviceBuffer<unsigned char> device_a(device, a.bytes);
-    DeviceBuffer<unsigned char> device_b(device, b.bytes);
-    DeviceBuffer<unsigned char> c(device, std::size_t(shape.num_rows) * shape.n * 2);
-    c.fill_bytes(0xFF);  // NaN: what is not written fails
-    device.kernels().grouped_gemm(
-        device.default_stream(),
-        {shape, gemm_can_use_matrix_unit(shape.format, shape.k, device.info()),
-         device_offsets.data(), device_a.data(), device_b.data(), c.data()});
-    const std::vector<double> values = output_values(shape.format, c.download());
+    const std::vector<double> values = grouped_product(device, shape, offsets, a, b);
     for (const double value : values) {
       ASSERT_FALSE(std::isnan(value));
     }

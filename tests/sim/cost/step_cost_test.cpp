@@ -99,6 +99,10 @@ TEST(CostModel, AnFp8ProductLeavesOutThePassThatItsTableTimedWithIt) {
               1e-9);
   EXPECT_EQ(model.estimate(op, pick).seconds, model.point(op, pick).seconds);
   EXPECT_EQ(model.pick(GemmOp{4, 8192, 8192, NumberFormat::bf16}).absmax, nullptr);
+  // A parameter of the product changes the same seconds of what is left.
+  const double rest = model.estimate(op, pick).seconds.value();
+  EXPECT_NEAR(rest * (model.ratio(op, pick, 0, 1.1) - 1),
+              product * (model.ratio(op, whole, 0, 1.1) - 1), 1e-12);
 }
 
 TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
@@ -123,6 +127,10 @@ TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
   usual.low_latency = nullptr;
   EXPECT_LT(model.estimate(op, pick).seconds.value(), 45e-6);
   EXPECT_GT(model.estimate(op, usual).seconds.value(), 60e-6);
+  // What explains a step names the kernel that runs, and keeps its time.
+  const CurvePick running = model.running(op, pick);
+  EXPECT_EQ(running.curve->variant, "min_latency");
+  EXPECT_EQ(model.estimate(op, running).seconds, model.estimate(op, pick).seconds);
 }
 
 TEST(CostMemo, WhatAThreadEvaluatedBeforeDoesNotShow) {

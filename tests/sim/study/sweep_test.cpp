@@ -7,13 +7,12 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
-#include <sstream>
 
 #include "sim/base/random.h"
-#include "sim/cli/commands.h"
 #include "sim/cli/progress_bar.h"
 #include "sim/run/simulate.h"
 #include "sim/study/results_database.h"
+#include "tests/sim/cli/run_command.h"
 #include "tests/sim/run/scenario_fixtures.h"
 
 namespace moesim {
@@ -290,28 +289,6 @@ TEST(ProgressBar, WritesPlainLinesWhereThereIsNoTerminal) {
   bar.finish();
   EXPECT_EQ(out.str().find('\r'), std::string::npos);
   EXPECT_THAT(out.str(), ::testing::StartsWith("10 of 10 points (100%)"));
-}
-
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome moesim(std::vector<std::string> words) {
-  words.insert(words.begin(), "moesim");
-  std::vector<const char*> argv;
-  for (const std::string& word : words) {
-    argv.push_back(word.c_str());
-  }
-  std::ostringstream out;
-  std::ostringstream err;
-  Outcome outcome;
-  outcome.code = run_program(static_cast<int>(argv.size()), argv.data(),
-                             CommandContext{out, err, MOESIM_SOURCE_DIR});
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
 }
 
 TEST(SweepCommand, ASecondRunNeedsResumeAndThenAddsNothing) {
