@@ -48,6 +48,10 @@ constexpr int kRequest = 1;  // worker -> 0: give me a chunk
 constexpr int kWork = 2;     // 0 -> worker: chunk index, or -1: nothing left
 constexpr int kRows = 3;     // worker -> 0: a finished chunk
 
+// A remote worker waits half of this for its next chunk, which takes tens of milliseconds; polling
+// each 50 us took a sixth of a core from the workers beside it.
+constexpr std::chrono::milliseconds kPollEvery{1};
+
 class ByteWriter {
  public:
   void add(std::uint64_t value) { append(&value, sizeof value); }
@@ -249,7 +253,7 @@ bool coordinate(const PointEvaluator& evaluator, const std::vector<PointRange>& 
     MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &waiting, &status);
     if (waiting == 0) {
       write_ready();
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      std::this_thread::sleep_for(kPollEvery);
     } else if (status.MPI_TAG == kRequest) {
       MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, kRequest, MPI_COMM_WORLD, &status);
       const std::int64_t index = take();
