@@ -4,7 +4,6 @@
 #include <sqlite3.h>
 
 #include <QComboBox>
-#include <QProgressBar>
 #include <algorithm>
 #include <array>
 
@@ -67,30 +66,14 @@ ParetoView::ParetoView(Workbench& workbench, QWidget* parent)
   }
   second_->setAccessibleName(tr("Second key of the sweep"));
   controls().addWidget(second_);
-  progress_ = new QProgressBar;
-  progress_->setMaximumWidth(160);
-  progress_->setTextVisible(false);
-  progress_->setAccessibleName(tr("Progress of the sweep"));
-  progress_->hide();
-  controls().addWidget(progress_);
+  study_ = new StudyBar;
+  controls().addWidget(study_);
   controls().addStretch(1);
   connect(second_, &QComboBox::currentIndexChanged, this, &ParetoView::start);
   connect(&workbench, &Workbench::picturesChanged, this, &View::refreshIfVisible);
-  connect(&job_, &StudyJob::row, this, &ParetoView::take);
-  connect(&job_, &StudyJob::finished, this, [this](quint64 study) {
-    if (study == study_) {
-      isRunning_ = false;
-      progress_->hide();
-      draw();
-    }
-  });
-  connect(&job_, &StudyJob::failed, this, [this](quint64 study, const QString& why) {
-    if (study == study_) {
-      isRunning_ = false;
-      progress_->hide();
-      setNote(why);
-    }
-  });
+  connect(study_, &StudyBar::row, this, &ParetoView::take);
+  connect(study_, &StudyBar::finished, this, &ParetoView::draw);
+  connect(study_, &StudyBar::failed, this, [this](const QString& why) { setNote(why); });
   connect(chart_, &Chart::pointClicked, this, [this](int line, int point) {
     load(drawn_[static_cast<std::size_t>(line)][static_cast<std::size_t>(point)]);
   });
@@ -139,19 +122,11 @@ void ParetoView::start() {
   points_.clear();
   isForeign_ = false;
   shownNumber_ = workbench().number();
-  isRunning_ = true;
-  study_ = job_.start(base, workbench().file(), workbench().sharedCards(), varied);
-  progress_->setRange(0, 0);
-  progress_->show();
+  study_->start(base, workbench().file(), workbench().sharedCards(), varied);
   setNote({});
 }
 
 void ParetoView::take(const std::shared_ptr<const StudyRow>& row) {
-  if (row->study != study_) {
-    return;
-  }
-  progress_->setRange(0, static_cast<int>(row->points));
-  progress_->setValue(static_cast<int>(row->point) + 1);
   if (std::optional<ParetoPoint> point = pointOf(row->figures)) {
     point->fits = row->isFeasible;
     QStringList words;
@@ -303,10 +278,7 @@ void ParetoView::showDatabase(const QString& path) {
       points.push_back(std::move(*point));
     }
   }
-  job_.cancel();
-  isRunning_ = false;
-  progress_->hide();
-  study_ = 0;
+  study_->cancel();
   isForeign_ = true;
   shownNumber_ = workbench().number();
   points_ = std::move(points);

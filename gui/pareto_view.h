@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "gui/chart.h"
-#include "gui/study_job.h"
+#include "gui/study_bar.h"
 #include "gui/view.h"
 
 class QComboBox;
-class QProgressBar;
 
 namespace moesim::gui {
 
@@ -37,7 +36,7 @@ class ParetoView : public View {
   void showDatabase(const QString& path);
   Chart& chart() { return *chart_; }
   const std::vector<ParetoPoint>& points() const { return points_; }
-  bool isRunning() const { return isRunning_; }
+  bool isRunning() const { return study_->isRunning(); }
 
  protected:
   void redraw() override { draw(); }
@@ -50,14 +49,11 @@ class ParetoView : public View {
 
   Chart* chart_;
   QComboBox* second_;
-  QProgressBar* progress_;
-  StudyJob job_;
+  StudyBar* study_;
   std::vector<ParetoPoint> points_;
   std::vector<std::vector<int>> drawn_;  ///< [lines][points] index into points_
-  std::uint64_t study_ = 0;
   std::uint64_t shownNumber_ = 0;
   std::vector<std::string> pointers_;
-  bool isRunning_ = false;
   bool isForeign_ = false;
 };
 

@@ -270,7 +270,7 @@ void TopologyCanvas::drawScene(QPainter& painter, const QSizeF& size) {
   // Legend: the scale of loads.
   const double y = size.height() - metrics.height() - 6;
   painter.setPen(t.muted);
-  const QString legend = tr("GPU: left NVLink side, right network side; share of the line's rate");
+  const QString legend = tr("left: NVLink, right: network; share of rate");
   painter.drawText(QRectF(4, y, size.width() - 190, metrics.height()),
                    Qt::AlignLeft | Qt::AlignVCenter,
                    painter.fontMetrics().elidedText(legend, Qt::ElideRight,

@@ -2,7 +2,6 @@
 #include "gui/tradeoff_view.h"
 
 #include <QComboBox>
-#include <QProgressBar>
 #include <algorithm>
 #include <array>
 
@@ -86,32 +85,16 @@ TradeoffView::TradeoffView(Workbench& workbench, QWidget* parent)
   controls().addWidget(metric_);
   controls().addWidget(new QLabel(tr("over")));
   controls().addWidget(parameter_);
-  progress_ = new QProgressBar;
-  progress_->setMaximumWidth(160);
-  progress_->setTextVisible(false);
-  progress_->setAccessibleName(tr("Progress of the sweep"));
-  progress_->hide();
-  controls().addWidget(progress_);
+  study_ = new StudyBar;
+  controls().addWidget(study_);
   controls().addStretch(1);
   connect(metric_, &QComboBox::currentIndexChanged, this, &TradeoffView::draw);
   connect(parameter_, &QComboBox::currentIndexChanged, this, &TradeoffView::start);
   connect(&workbench, &Workbench::answerChanged, this, &View::refreshIfVisible);
   connect(&workbench, &Workbench::picturesChanged, this, &View::refreshIfVisible);
-  connect(&job_, &StudyJob::row, this, &TradeoffView::take);
-  connect(&job_, &StudyJob::finished, this, [this](quint64 study) {
-    if (study == study_) {
-      isRunning_ = false;
-      progress_->hide();
-      draw();
-    }
-  });
-  connect(&job_, &StudyJob::failed, this, [this](quint64 study, const QString& why) {
-    if (study == study_) {
-      isRunning_ = false;
-      progress_->hide();
-      setNote(why);
-    }
-  });
+  connect(study_, &StudyBar::row, this, &TradeoffView::take);
+  connect(study_, &StudyBar::finished, this, &TradeoffView::draw);
+  connect(study_, &StudyBar::failed, this, [this](const QString& why) { setNote(why); });
   connect(chart_, &Chart::pointClicked, this, [this](int line, int point) {
     if (line == 0 && !pointer_.empty()) {
       this->workbench().setField(
@@ -135,21 +118,14 @@ void TradeoffView::start() {
   pointer_ = parameter.pointer;
   rows_.clear();
   shownNumber_ = workbench().number();
-  isRunning_ = true;
-  study_ = job_.start(workbench().spec(), workbench().file(), workbench().sharedCards(),
-                      {std::string(parameter.pointer) + "=" + parameter.values});
-  progress_->setRange(0, 0);
-  progress_->show();
+  study_->start(workbench().spec(), workbench().file(), workbench().sharedCards(),
+                {std::string(parameter.pointer) + "=" + parameter.values});
   setNote({});
 }
 
 void TradeoffView::take(const std::shared_ptr<const StudyRow>& row) {
-  if (row->study == study_) {
-    rows_.push_back(row);
-    progress_->setRange(0, static_cast<int>(row->points));
-    progress_->setValue(static_cast<int>(row->point) + 1);
-    draw();
-  }
+  rows_.push_back(row);
+  draw();
 }
 
 void TradeoffView::draw() {
@@ -202,7 +178,7 @@ void TradeoffView::draw() {
     spec.marks.push_back({now->as_number(), true, tr("the scenario"), t.pin});
   }
   chart_->setSpec(std::move(spec));
-  if (!isRunning_ && pruned > 0) {
+  if (!isRunning() && pruned > 0) {
     QString why;
     for (const auto& row : rows_) {
       if (!valueOf(*row, figure) && !row->reasons.isEmpty()) {

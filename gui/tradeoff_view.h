@@ -5,11 +5,10 @@
 #include <vector>
 
 #include "gui/chart.h"
-#include "gui/study_job.h"
+#include "gui/study_bar.h"
 #include "gui/view.h"
 
 class QComboBox;
-class QProgressBar;
 
 namespace moesim::gui {
 
@@ -23,7 +22,7 @@ class TradeoffView : public View {
   void paintPicture(QPainter& painter, const QSizeF& size) override;
   Chart& chart() { return *chart_; }
   QComboBox* parameter() const { return parameter_; }
-  bool isRunning() const { return isRunning_; }
+  bool isRunning() const { return study_->isRunning(); }
 
  protected:
   void redraw() override { draw(); }
@@ -36,13 +35,10 @@ class TradeoffView : public View {
   Chart* chart_;
   QComboBox* parameter_;
   QComboBox* metric_;
-  QProgressBar* progress_;
-  StudyJob job_;
+  StudyBar* study_;
   std::vector<std::shared_ptr<const StudyRow>> rows_;
-  std::uint64_t study_ = 0;
   std::uint64_t shownNumber_ = 0;
   std::string pointer_;
-  bool isRunning_ = false;
 };
 
 }  // namespace moesim::gui
