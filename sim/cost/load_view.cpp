@@ -119,33 +119,43 @@ LoadView::LoadView(const Scenario& scenario, const RoutingSpec& routing, const S
         break;
       }
     }
-    PlacementContext context;
-    context.ranks = static_cast<std::int32_t>(ranks_);
-    context.ranks_per_node = static_cast<std::int32_t>(ranks_per_node_);
-    context.groups = routing.gate.is_group_limited() ? routing.gate.groups : 1;
-    context.leading_dense_layers = leading_dense_layers(*scenario.model);
-    context.tokens_per_step = batch_of(scenario).tokens() * static_cast<double>(step.ways.data);
-    if (scenario.spec.runtime.straggler_factor > 1) {
-      context.rank_speed.assign(static_cast<std::size_t>(ranks_), 1.0);
-      context.rank_speed[0] = 1.0 / scenario.spec.runtime.straggler_factor;
-    }
-    context.expert_bytes = expert_bytes(scenario, step);
-    const NodeGroup& node = scenario.cluster->node_groups.front();
-    const bool crosses_nodes = ranks_ > ranks_per_node_ && node.nics.per_node > 0;
-    context.link_rate = crosses_nodes ? node.nics.achieved.value_or(node.nics.rate).value *
-                                            (static_cast<double>(node.nics.per_node) /
-                                             static_cast<double>(node.gpus_per_node))
-                                      : node.scale_up.achieved.value_or(node.scale_up.rate).value;
-    context.file = scenario.file;
+    const PlacementContext context = placement_context(scenario, routing, step);
     plan_ = std::make_shared<const PlacementPlan>(
         plan_placement(scenario.spec.placement, routing, routings, context));
   }
   make_profiles(routing, contiguous, std::move(routings));
 }
 
-LoadView LoadView::under(const RoutingSpec& routing) const {
+PlacementContext LoadView::placement_context(const Scenario& scenario, const RoutingSpec& routing,
+                                             const StepTemplate& step) const {
+  PlacementContext context;
+  context.ranks = static_cast<std::int32_t>(ranks_);
+  context.ranks_per_node = static_cast<std::int32_t>(ranks_per_node_);
+  context.groups = routing.gate.is_group_limited() ? routing.gate.groups : 1;
+  context.leading_dense_layers = leading_dense_layers(*scenario.model);
+  context.tokens_per_step = batch_of(scenario).tokens() * static_cast<double>(step.ways.data);
+  if (scenario.spec.runtime.straggler_factor > 1) {
+    context.rank_speed.assign(static_cast<std::size_t>(ranks_), 1.0);
+    context.rank_speed[0] = 1.0 / scenario.spec.runtime.straggler_factor;
+  }
+  context.expert_bytes = expert_bytes(scenario, step);
+  const NodeGroup& node = scenario.cluster->node_groups.front();
+  const bool crosses_nodes = ranks_ > ranks_per_node_ && node.nics.per_node > 0;
+  context.link_rate =
+      crosses_nodes
+          ? node.nics.achieved.value_or(node.nics.rate).value *
+                (static_cast<double>(node.nics.per_node) / static_cast<double>(node.gpus_per_node))
+          : node.scale_up.achieved.value_or(node.scale_up.rate).value;
+  context.file = scenario.file;
+  return context;
+}
+
+LoadView LoadView::under(const RoutingSpec& routing) const { return under(routing, plan_, {}); }
+
+LoadView LoadView::under(const RoutingSpec& routing, std::shared_ptr<const PlacementPlan> plan,
+                         std::vector<std::shared_ptr<const LayerRouting>> routings) const {
   LoadView view;
-  view.plan_ = plan_;
+  view.plan_ = std::move(plan);
   view.capacity_ = capacity_;
   view.num_layers_ = num_layers_;
   view.top_k_ = top_k_;
@@ -153,9 +163,11 @@ LoadView LoadView::under(const RoutingSpec& routing) const {
   view.ranks_ = ranks_;
   view.ranks_per_node_ = ranks_per_node_;
   view.cold_fraction_ = cold_fraction_;
-  view.make_profiles(routing, ExpertMap::contiguous(static_cast<std::int32_t>(experts_),
-                                                    static_cast<std::int32_t>(ranks_),
-                                                    static_cast<std::int32_t>(ranks_per_node_)));
+  view.make_profiles(
+      routing,
+      ExpertMap::contiguous(static_cast<std::int32_t>(experts_), static_cast<std::int32_t>(ranks_),
+                            static_cast<std::int32_t>(ranks_per_node_)),
+      std::move(routings));
   return view;
 }
 

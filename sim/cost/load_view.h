@@ -63,6 +63,13 @@ class LoadView {
   const PlacementPlan* plan() const { return plan_.get(); }
   /// The same placement under another routing of the same gate (one domain of a mixture).
   LoadView under(const RoutingSpec& routing) const;
+  /// The same layout under another routing and another plan; `routings`, one a layer, spare their
+  /// making.
+  LoadView under(const RoutingSpec& routing, std::shared_ptr<const PlacementPlan> plan,
+                 std::vector<std::shared_ptr<const LayerRouting>> routings) const;
+  /// What a plan for this layout must know.
+  PlacementContext placement_context(const Scenario& scenario, const RoutingSpec& routing,
+                                     const StepTemplate& step) const;
 
  private:
   LoadView() = default;

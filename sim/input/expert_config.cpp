@@ -231,7 +231,10 @@ const Fields<RoutingConfig>& fields_of(const RoutingConfig*) {
           .add("bursts", &RoutingConfig::bursts,
                {.doc = "domains: stretches in which one takes over"})
           .add("time_s", &RoutingConfig::time_s,
-               {.doc = "domains: when the step happens", .unit = "s", .min = 0, .max = 1e9});
+               {.doc = "domains: when the step happens; serving: when the run begins",
+                .unit = "s",
+                .min = 0,
+                .max = 1e9});
   return table;
 }
 
@@ -262,7 +265,9 @@ const Fields<CapacityConfig>& fields_of(const CapacityConfig*) {
 
 const Fields<RebalanceConfig>& fields_of(const RebalanceConfig*) {
   static const Fields<RebalanceConfig> table =
-      Fields<RebalanceConfig>("rebalance", "new plans over time, from 0 to /routing/time_s")
+      Fields<RebalanceConfig>("rebalance",
+                              "new plans over time, from 0 to /routing/time_s; serving: on through "
+                              "the run")
           .add("trigger", &RebalanceConfig::trigger, {.doc = "when a new plan is made"})
           .add("window_s", &RebalanceConfig::window_s,
                {.doc = "loads are observed so long at a time",

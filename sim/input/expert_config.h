@@ -80,7 +80,7 @@ struct RoutingConfig {
   std::vector<DomainConfig> domains;      ///< kind domains
   std::vector<DomainPhaseConfig> phases;  ///< kind domains; empty: equal shares for ever
   std::vector<DomainBurstConfig> bursts;
-  double time_s = 0;  ///< kind domains: when the step happens
+  double time_s = 0;  ///< kind domains: when the step happens; serving: when the run begins
 };
 
 enum class Overflow : std::uint8_t { dropless, drop, next_best };
@@ -115,7 +115,7 @@ std::span<const Choice<DispatchRule>> choices_of(DispatchRule);
 enum class RebalanceRule : std::uint8_t { never, interval, threshold };
 std::span<const Choice<RebalanceRule>> choices_of(RebalanceRule);
 
-/// Placement over time, from 0 to /routing/time_s.
+/// Placement over time, from 0 to /routing/time_s; serving: on through the run.
 struct RebalanceConfig {
   RebalanceRule trigger = RebalanceRule::never;
   double window_s = 300;               ///< loads are observed so long before they count

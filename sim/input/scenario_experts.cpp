@@ -199,7 +199,19 @@ class ExpertChecks {
       return;
     }
     const double windows = spec_.routing.time_s / placement.rebalance.window_s;
-    if (!has_time || windows < 1 || windows > 2000) {
+    if (spec_.workload.kind == WorkloadKind::serving) {
+      if (!has_time || windows > 2000) {
+        problem("/placement/rebalance/trigger",
+                "re-balancing follows traffic that changes while it is served",
+                "allowed: with /routing/kind domains and at most 2000 windows before "
+                "/routing/time_s");
+      }
+      if (placement.rebalance.window_s < 1) {
+        problem("/placement/rebalance/window_s",
+                number_text(placement.rebalance.window_s) + " is too short for serving",
+                "allowed: at least 1");
+      }
+    } else if (!has_time || windows < 1 || windows > 2000) {
       problem("/placement/rebalance/trigger",
               "re-balancing runs from 0 to /routing/time_s, window by window",
               "allowed: with /routing/kind domains and 1 to 2000 windows before /routing/time_s");

@@ -21,29 +21,25 @@ class Planner {
   Planner(const PlacementConfig& config, const RoutingSpec& spec,
           std::span<const std::shared_ptr<const LayerRouting>> routings,
           const PlacementContext& context)
-      : config_(config), spec_(spec), routings_(routings), context_(context) {
-    const auto experts = static_cast<int>(spec.gate.experts);
-    request_.slots = static_cast<int>(config.slots.value_or(experts));
-    request_.gpus = context.ranks;
-    request_.nodes =
-        context.ranks % context.ranks_per_node == 0 ? context.ranks / context.ranks_per_node : 1;
-    request_.groups = experts % context.groups == 0 ? context.groups : 1;
-    request_.gpu_speed = context.rank_speed;
-    request_.tokens_per_step = std::max(1.0, context.tokens_per_step);
-    request_.top_k = spec.gate.top_k;
-    request_.allow_same_gpu_replicas = config.same_gpu_replicas;
-  }
+      : config_(config),
+        spec_(spec),
+        routings_(routings),
+        context_(context),
+        request_(placement_request(config, spec, context)) {}
 
   PlacementPlan plan() {
+    if (config_.rebalance.trigger == RebalanceRule::never || spec_.mixture == nullptr) {
+      return plan_of(planned_slots());
+    }
+    RebalanceTimeline rebalancing = rebalanced();
+    PlacementPlan plan = plan_of(rebalancing.slot_to_expert);
+    plan.rebalancing = std::move(rebalancing);
+    return plan;
+  }
+
+  PlacementPlan plan_of(const SlotTable& slots) {
     PlacementPlan plan;
     const std::vector<std::vector<double>> served = served_loads();
-    SlotTable slots;
-    if (config_.rebalance.trigger == RebalanceRule::never || spec_.mixture == nullptr) {
-      slots = planned_slots();
-    } else {
-      plan.rebalancing = rebalanced();
-      slots = plan.rebalancing->slot_to_expert;
-    }
     // Equal rows (a policy that does not look at loads, layers that are alike) need one map.
     const bool is_one = config_.dispatch == DispatchRule::even &&
                         std::all_of(slots.begin(), slots.end(),
@@ -55,6 +51,30 @@ class Planner {
       plan.maps.push_back(map_of(slots[l], served[l]));
     }
     return plan;
+  }
+
+  SlotTable planned_slots() {
+    PlacementRequest request = request_;
+    request.weights = known_loads();
+    switch (config_.policy) {
+      case PlacementKind::file:
+        return slots_of_file(request);
+      case PlacementKind::program:
+        return program_slots(request, config_.command);
+      case PlacementKind::coactivation:
+        add_pairs(request);
+        break;
+      default:
+        break;
+    }
+    const bool is_blind =
+        config_.policy == PlacementKind::contiguous || config_.policy == PlacementKind::round_robin;
+    if (is_blind) {
+      request.weights.resize(1);
+    }
+    SlotTable slots = place_experts(request, choice_name(config_.policy)).slot_to_expert;
+    slots.resize(routings_.size(), slots.front());
+    return slots;
   }
 
  private:
@@ -95,30 +115,6 @@ class Planner {
       }
     }
     return loads;
-  }
-
-  SlotTable planned_slots() {
-    PlacementRequest request = request_;
-    request.weights = known_loads();
-    switch (config_.policy) {
-      case PlacementKind::file:
-        return slots_of_file(request);
-      case PlacementKind::program:
-        return program_slots(request, config_.command);
-      case PlacementKind::coactivation:
-        add_pairs(request);
-        break;
-      default:
-        break;
-    }
-    const bool is_blind =
-        config_.policy == PlacementKind::contiguous || config_.policy == PlacementKind::round_robin;
-    if (is_blind) {
-      request.weights.resize(1);
-    }
-    SlotTable slots = place_experts(request, choice_name(config_.policy)).slot_to_expert;
-    slots.resize(routings_.size(), slots.front());
-    return slots;
   }
 
   SlotTable slots_of_file(const PlacementRequest& request) const {
@@ -165,17 +161,7 @@ class Planner {
 
   RebalanceTimeline rebalanced() {
     const RebalanceConfig& rule = config_.rebalance;
-    RebalanceSpec spec;
-    const std::string policy = choice_name(config_.policy);
-    spec.placement = policy;
-    const std::string trigger = choice_name(rule.trigger);
-    spec.trigger = trigger;
-    spec.interval_windows = static_cast<int>(rule.interval_windows);
-    spec.balancedness_threshold = rule.balancedness;
-    spec.history_windows = static_cast<int>(rule.history_windows);
-    spec.expert_bytes = context_.expert_bytes;
-    spec.link_rate = context_.link_rate;
-    spec.hidden_fraction = rule.hidden_fraction;
+    RebalanceSpec spec = rebalance_spec(config_, context_);
     if (config_.planned_at_s || !config_.planned_on.empty()) {
       spec.first_slots = planned_slots();
     }
@@ -233,6 +219,48 @@ class Planner {
 };
 
 }  // namespace
+
+PlacementRequest placement_request(const PlacementConfig& config, const RoutingSpec& spec,
+                                   const PlacementContext& context) {
+  const auto experts = static_cast<int>(spec.gate.experts);
+  PlacementRequest request;
+  request.slots = static_cast<int>(config.slots.value_or(experts));
+  request.gpus = context.ranks;
+  request.nodes =
+      context.ranks % context.ranks_per_node == 0 ? context.ranks / context.ranks_per_node : 1;
+  request.groups = experts % context.groups == 0 ? context.groups : 1;
+  request.gpu_speed = context.rank_speed;
+  request.tokens_per_step = std::max(1.0, context.tokens_per_step);
+  request.top_k = spec.gate.top_k;
+  request.allow_same_gpu_replicas = config.same_gpu_replicas;
+  return request;
+}
+
+RebalanceSpec rebalance_spec(const PlacementConfig& config, const PlacementContext& context) {
+  const RebalanceConfig& rule = config.rebalance;
+  RebalanceSpec spec;
+  spec.placement = choice_name(config.policy);
+  spec.trigger = choice_name(rule.trigger);
+  spec.interval_windows = static_cast<int>(rule.interval_windows);
+  spec.balancedness_threshold = rule.balancedness;
+  spec.history_windows = static_cast<int>(rule.history_windows);
+  spec.expert_bytes = context.expert_bytes;
+  spec.link_rate = context.link_rate;
+  spec.hidden_fraction = rule.hidden_fraction;
+  return spec;
+}
+
+SlotTable planned_slots(const PlacementConfig& config, const RoutingSpec& spec,
+                        std::span<const std::shared_ptr<const LayerRouting>> routings,
+                        const PlacementContext& context) {
+  return Planner(config, spec, routings, context).planned_slots();
+}
+
+PlacementPlan plan_of_slots(const PlacementConfig& config, const RoutingSpec& spec,
+                            std::span<const std::shared_ptr<const LayerRouting>> routings,
+                            const PlacementContext& context, const SlotTable& slots) {
+  return Planner(config, spec, routings, context).plan_of(slots);
+}
 
 PlacementPlan plan_placement(const PlacementConfig& config, const RoutingSpec& spec,
                              std::span<const std::shared_ptr<const LayerRouting>> routings,

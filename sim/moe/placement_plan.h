@@ -45,6 +45,22 @@ PlacementPlan plan_placement(const PlacementConfig& config, const RoutingSpec& s
                              std::span<const std::shared_ptr<const LayerRouting>> routings,
                              const PlacementContext& context);
 
+// The parts of that, for callers who serve while the routing changes (moe/expert_timeline.h).
+
+/// What is placed and on what; weights are not set.
+PlacementRequest placement_request(const PlacementConfig& config, const RoutingSpec& spec,
+                                   const PlacementContext& context);
+/// The rule of `config.rebalance` in the words of moe/rebalance.h; first slots are not set.
+RebalanceSpec rebalance_spec(const PlacementConfig& config, const PlacementContext& context);
+/// The one plan made before the first step. Throws InputError as plan_placement does.
+SlotTable planned_slots(const PlacementConfig& config, const RoutingSpec& spec,
+                        std::span<const std::shared_ptr<const LayerRouting>> routings,
+                        const PlacementContext& context);
+/// Experts in these slots under the routing served.
+PlacementPlan plan_of_slots(const PlacementConfig& config, const RoutingSpec& spec,
+                            std::span<const std::shared_ptr<const LayerRouting>> routings,
+                            const PlacementContext& context, const SlotTable& slots);
+
 /// Slots that a program of the user's answers to the request: one line of JSON {"schema":
 /// "moesim/placement/1", weights, slots, gpus, nodes, groups} in, {"slot_to_expert":
 /// [layers][slots]} out. Throws InputError.

@@ -153,11 +153,8 @@ void keep_slots(std::span<const int> before, std::span<const int> after, std::sp
   }
 }
 
-void check(const RebalanceSpec& spec, std::size_t windows) {
+void check(const RebalanceSpec& spec) {
   Diagnostics diagnostics;
-  if (windows == 0) {
-    diagnostics.add("", "/windows", "none", "1 or more");
-  }
   if (spec.interval_windows < 1) {
     diagnostics.add("", "/rebalance/interval_windows", std::to_string(spec.interval_windows),
                     "1 or more");
@@ -177,17 +174,17 @@ void check(const RebalanceSpec& spec, std::size_t windows) {
   diagnostics.throw_if_any();
 }
 
-/// Mean loads of windows [first, last).
-std::vector<std::vector<double>> mean_loads(std::span<const LoadWindow> windows) {
-  std::vector<std::vector<double>> mean = windows.front().weights;
-  for (const LoadWindow& window : windows.subspan(1)) {
-    for (std::size_t l = 0; l < mean.size(); ++l) {
-      for (std::size_t e = 0; e < mean[l].size(); ++e) {
-        mean[l][e] += window.weights[l][e];
+/// Sum of the windows' loads: placement only looks at ratios.
+std::vector<std::vector<double>> summed_loads(const std::deque<LoadWindow>& windows) {
+  std::vector<std::vector<double>> sum = windows.front().weights;
+  for (std::size_t w = 1; w < windows.size(); ++w) {
+    for (std::size_t l = 0; l < sum.size(); ++l) {
+      for (std::size_t e = 0; e < sum[l].size(); ++e) {
+        sum[l][e] += windows[w].weights[l][e];
       }
     }
   }
-  return mean;  // a sum: placement only looks at ratios
+  return sum;
 }
 
 /// Moves from plan to plan: what changes and how long the busiest GPU's link takes.
@@ -263,49 +260,77 @@ std::vector<int> aligned_slots(std::span<const int> before, std::span<const int>
   return out;
 }
 
+Rebalancer::Rebalancer(PlacementRequest cluster, RebalanceSpec spec)
+    : cluster_(std::move(cluster)), spec_(std::move(spec)) {
+  check(spec_);
+  trigger_ = make_trigger(spec_.trigger);
+  plan_ = spec_.first_slots.empty() ? place_experts(cluster_, "contiguous").slot_to_expert
+                                    : spec_.first_slots;
+}
+
+Rebalancer::~Rebalancer() = default;
+
+RebalanceStep Rebalancer::begin_window() {
+  RebalanceStep step;
+  const auto window = static_cast<int>(past_.size());
+  const bool is_first_plan = window == 1 && spec_.trigger != "never" && spec_.first_slots.empty();
+  if (window == 0 || !(is_first_plan || trigger_->fires({window, since_plan_, past_}, spec_))) {
+    return step;
+  }
+  PlacementRequest request = cluster_;
+  request.weights = summed_loads(history_);
+  SlotTable next = place_experts(request, spec_.placement).slot_to_expert;
+  if (cluster_.gpu_speed.empty()) {
+    for (std::size_t l = 0; l < next.size(); ++l) {
+      next[l] = aligned_slots(plan_[l], next[l], cluster_.gpus, cluster_.nodes);
+    }
+  }
+  account_move(cluster_, plan_, next, spec_, step);
+  plan_ = std::move(next);
+  step.has_new_plan = true;
+  since_plan_ = 0;
+  return step;
+}
+
+double Rebalancer::balancedness(const LoadWindow& window) const {
+  PlacementRequest request = cluster_;
+  request.weights = window.weights;
+  const Placement served = evaluate_placement(request, plan_);
+  return std::accumulate(served.balancedness.begin(), served.balancedness.end(), 0.0) /
+         static_cast<double>(served.balancedness.size());
+}
+
+double Rebalancer::end_window(const LoadWindow& window) {
+  past_.push_back(balancedness(window));
+  ++since_plan_;
+  history_.push_back(window);
+  if (history_.size() > static_cast<std::size_t>(spec_.history_windows)) {
+    history_.pop_front();
+  }
+  return past_.back();
+}
+
 RebalanceTimeline simulate_rebalancing(const PlacementRequest& cluster,
                                        std::span<const LoadWindow> windows,
                                        const RebalanceSpec& spec) {
-  check(spec, windows.size());
-  const std::unique_ptr<RebalanceTrigger> trigger = make_trigger(spec.trigger);
+  if (windows.empty()) {
+    throw InputError("", "/windows", "none", "1 or more");
+  }
   PlacementRequest request = cluster;
   request.weights = windows.front().weights;
-  SlotTable plan = spec.first_slots.empty() ? place_experts(request, "contiguous").slot_to_expert
-                                            : spec.first_slots;
+  Rebalancer rebalancer(std::move(request), spec);
   RebalanceTimeline timeline;
-  std::vector<double> past;
-  int since_plan = 0;
-  for (std::size_t w = 0; w < windows.size(); ++w) {
-    RebalanceStep step;
-    const bool is_first_plan = w == 1 && spec.trigger != "never" && spec.first_slots.empty();
-    if (w > 0 && (is_first_plan || trigger->fires({static_cast<int>(w), since_plan, past}, spec))) {
-      const std::size_t history = std::min(w, static_cast<std::size_t>(spec.history_windows));
-      request.weights = mean_loads(windows.subspan(w - history, history));
-      SlotTable next = place_experts(request, spec.placement).slot_to_expert;
-      if (cluster.gpu_speed.empty()) {
-        for (std::size_t l = 0; l < next.size(); ++l) {
-          next[l] = aligned_slots(plan[l], next[l], cluster.gpus, cluster.nodes);
-        }
-      }
-      account_move(cluster, plan, next, spec, step);
-      plan = std::move(next);
-      step.has_new_plan = true;
-      since_plan = 0;
-    }
-    request.weights = windows[w].weights;
-    const Placement served = evaluate_placement(request, plan);
-    step.balancedness =
-        std::accumulate(served.balancedness.begin(), served.balancedness.end(), 0.0) /
-        static_cast<double>(served.balancedness.size());
-    past.push_back(step.balancedness);
-    ++since_plan;
+  double sum = 0;
+  for (const LoadWindow& window : windows) {
+    RebalanceStep step = rebalancer.begin_window();
+    step.balancedness = rebalancer.end_window(window);
+    sum += step.balancedness;
     timeline.moved += step.moved;
     timeline.lost += step.lost;
     timeline.steps.push_back(step);
   }
-  timeline.slot_to_expert = std::move(plan);
-  timeline.mean_balancedness =
-      std::accumulate(past.begin(), past.end(), 0.0) / static_cast<double>(past.size());
+  timeline.slot_to_expert = rebalancer.slots();
+  timeline.mean_balancedness = sum / static_cast<double>(windows.size());
   return timeline;
 }
 

@@ -11,8 +11,10 @@
 // for one domain is no better than none on another).
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,9 +29,9 @@ struct LoadWindow {
 };
 
 struct RebalanceSpec {
-  std::string_view trigger = "interval";  ///< a row of rebalance_triggers()
-  std::string_view placement = "best";    ///< a row of placement_policies()
-  int interval_windows = 1;               ///< `interval`: plan before every n-th window; >= 1
+  std::string trigger = "interval";     ///< a row of rebalance_triggers()
+  std::string placement = "best";       ///< a row of placement_policies()
+  int interval_windows = 1;             ///< `interval`: plan before every n-th window; >= 1
   double balancedness_threshold = 0.9;  ///< `threshold`: plan when the last window's mean was below
   int history_windows = 1;              ///< windows that a plan averages; >= 1
   Bytes expert_bytes;                   ///< of one expert of one layer
@@ -75,6 +77,31 @@ struct RebalanceTimeline {
   double mean_balancedness = 1.0;
   Bytes moved;
   Seconds lost;
+};
+
+/// The same window by window, for callers who serve while they observe.
+class Rebalancer {
+ public:
+  /// `cluster.weights` only tells the number of layers and experts. Throws InputError.
+  Rebalancer(PlacementRequest cluster, RebalanceSpec spec);
+  ~Rebalancer();
+
+  /// The next window is about to begin: perhaps a new plan. Its balancedness is not known yet.
+  RebalanceStep begin_window();
+  /// It was served under the plan in force; its balancedness, mean over layers.
+  double end_window(const LoadWindow& window);
+  /// Mean over layers under the plan in force.
+  double balancedness(const LoadWindow& window) const;
+  const SlotTable& slots() const { return plan_; }
+
+ private:
+  PlacementRequest cluster_;
+  RebalanceSpec spec_;
+  std::unique_ptr<RebalanceTrigger> trigger_;
+  SlotTable plan_;
+  std::vector<double> past_;        ///< [window] balancedness
+  std::deque<LoadWindow> history_;  ///< the last `history_windows`, oldest first
+  int since_plan_ = 0;
 };
 
 /// Serves `windows` with the GPUs of `cluster` (its weights are not used). Window 0 runs

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "sim/base/error.h"
@@ -119,7 +120,11 @@ std::vector<double> DomainRouting::shares_at(Seconds time) const {
 }
 
 std::vector<double> DomainRouting::inclusion_at(std::int32_t layer, Seconds time) const {
-  const std::vector<double> shares = shares_at(time);
+  return inclusion_of(layer, shares_at(time));
+}
+
+std::vector<double> DomainRouting::inclusion_of(std::int32_t layer,
+                                                std::span<const double> shares) const {
   std::vector<double> inclusion(static_cast<std::size_t>(domains_[0].spec.gate.experts), 0.0);
   for (std::size_t d = 0; d < shares.size(); ++d) {
     const std::span<const double> own = routing(d, layer).inclusion();
@@ -128,6 +133,36 @@ std::vector<double> DomainRouting::inclusion_at(std::int32_t layer, Seconds time
     }
   }
   return inclusion;
+}
+
+Seconds DomainRouting::next_change(Seconds time) const {
+  const double now = time.value();
+  double next = std::numeric_limits<double>::infinity();
+  const auto consider = [&](double at) {
+    // Rounding must not make a change that has just happened the next one.
+    if (at > now + 1e-9 * std::max(1.0, now)) {
+      next = std::min(next, at);
+    }
+  };
+  for (std::size_t p = 1; p < phases_.size(); ++p) {
+    const double start = phases_[p].start.value();
+    const double drift = phases_[p].drift.value();
+    for (int step = 0; step < (drift > 0 ? kDriftSteps : 0); ++step) {
+      consider(start - drift * (kDriftSteps - step) / kDriftSteps);
+    }
+    consider(start);
+  }
+  for (const DomainBurst& burst : bursts_) {
+    const double first = burst.first.value();
+    const double period = burst.period.value();
+    const double length = burst.length.value();
+    const double round = period > 0 ? std::max(0.0, std::floor((now - first) / period)) : 0.0;
+    for (const double begin : {first + round * period, first + (round + 1) * period}) {
+      consider(begin);
+      consider(begin + length);
+    }
+  }
+  return Seconds(next);
 }
 
 DomainRouting::Batch DomainRouting::draw_tokens(std::int32_t layer, std::int64_t tokens,

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,12 @@ class DomainRouting {
   std::vector<double> shares_at(Seconds time) const;
   /// Expected inclusion of a token that arrives at `time` [experts].
   std::vector<double> inclusion_at(std::int32_t layer, Seconds time) const;
+  /// The same of a token from a domain with these chances [domains].
+  std::vector<double> inclusion_of(std::int32_t layer, std::span<const double> shares) const;
+  /// When the shares next begin or cease to move after `time`; a drift counts as kDriftSteps equal
+  /// stretches. Infinity when they stay for ever.
+  Seconds next_change(Seconds time) const;
+  static constexpr int kDriftSteps = 4;
   const GateShape& gate() const { return domains_[0].spec.gate; }
   const std::vector<RoutingDomain>& domains() const { return domains_; }
   std::int32_t layers() const { return layers_; }

@@ -135,6 +135,17 @@ void add_series(SimulationResult& result, const ServingRecord& record, double gp
       1 / width / gpus);
   add("kv_cache_use_tokens", "", "in use, all replicas", SeriesRecorder::cache_tokens, 1 / width);
   add("busy_fraction", "fraction", "of the instances", SeriesRecorder::busy, 1 / width / instances);
+  TimeSeries emission;
+  emission.name = "itl_s";
+  emission.unit = "s";
+  emission.doc = "time of a token of a sequence that generates; 0 where none does";
+  emission.bucket_s = width;
+  for (std::size_t i = 0; i < buckets; ++i) {
+    const double tokens = record.series.buckets(SeriesRecorder::output_tokens)[i];
+    const double seconds = record.series.buckets(SeriesRecorder::decoding)[i];
+    emission.values.push_back(tokens > 0 ? seconds / tokens : 0);
+  }
+  result.series.push_back(std::move(emission));
 }
 
 /// The step that the run spent most time in: its mean decode batch, or its mean prompt step.

@@ -7,6 +7,7 @@
 
 #include "sim/base/error.h"
 #include "sim/base/quantity_text.h"
+#include "sim/run/expert_history.h"
 #include "sim/run/serving_metrics.h"
 
 namespace moesim {
@@ -74,7 +75,9 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
     }
     return;
   }
-  if (!check_serving_rate(result, scenario, state, kHopelessLoad)) {
+  // The closed form knows the beginning alone: a placement that is mended later may serve more.
+  if (!plan.serving.timeline->experts_change() &&
+      !check_serving_rate(result, scenario, state, kHopelessLoad)) {
     add_steady_metrics(result, scenario, plan, stream, state);
     return;
   }
@@ -87,6 +90,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
     options.recorded(record);
   }
   add_serving_metrics(result, scenario, plan, record);
+  add_expert_history(result, plan, record);
   add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
   check_backlog(result, scenario, state, record);
   add_serving_findings(result, state);

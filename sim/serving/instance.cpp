@@ -10,6 +10,7 @@ namespace moesim {
 
 Instance::Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token)
     : timeline_(timeline),
+      epoch_end_s_(timeline.epoch(0).end_s),
       times_(&timeline.times(0)),
       replicas_(std::move(replicas)),
       plans_(replicas_.size()),
@@ -31,12 +32,7 @@ bool Instance::start(double now) {
     return false;
   }
   start_s_ = now;
-  stall_s_ = 0;
-  if (const std::size_t epoch = timeline_.epoch_at(now); epoch != epoch_) {
-    epoch_ = epoch;
-    times_ = &timeline_.times(epoch);
-    stall_s_ = timeline_.stall_s(epoch);
-  }
+  stall_s_ = now < epoch_end_s_ ? 0 : enter_epoch(now);
   swap_s_ = swap_tokens * swap_s_per_token_;
   imbalance_ = 0;
   if (reads_) {
@@ -52,10 +48,27 @@ bool Instance::start(double now) {
   }
   end_s_ = start_s_ + run_seconds(static_cast<double>(steps_));
   is_running_ = true;
-  if (end_s_ > timeline_.end_of(epoch_)) {
-    cut(timeline_.end_of(epoch_));
+  if (end_s_ > epoch_end_s_) {
+    cut(epoch_end_s_);
   }
   return true;
+}
+
+double Instance::enter_epoch(double now) {
+  const std::size_t from = epoch_;
+  epoch_ = timeline_.epoch_at(now);
+  const StepEpoch& epoch = timeline_.epoch(epoch_);
+  epoch_end_s_ = epoch.end_s;
+  times_ = &timeline_.times(epoch_);
+  // Weights move from the epoch's beginning, or from the end of the step that it interrupted:
+  // an instance without work has them by the time it gets some.
+  double stall = 0;
+  for (std::size_t i = from + 1; i <= epoch_; ++i) {
+    const StepEpoch& passed = timeline_.epoch(i);
+    const double moved_from = std::max(passed.begin_s, end_s_);
+    stall += std::clamp(moved_from + passed.stall_s - now, 0.0, passed.stall_s);
+  }
+  return stall;
 }
 
 double Instance::plan_prompt_step() {
@@ -239,8 +252,11 @@ void Instance::finish(StepEvents& events, PoolTotals& totals, ServingRecord& rec
   series.add(SeriesRecorder::running, start_s_, end_s_, running * seconds);
   series.add(SeriesRecorder::waiting, start_s_, end_s_, waiting * seconds);
   series.add(SeriesRecorder::cache_tokens, start_s_, end_s_, cache * seconds);
-  series.add(SeriesRecorder::output_tokens, start_s_, end_s_, decoding * steps * tau);
   series.add(SeriesRecorder::busy, start_s_, end_s_, seconds);
+  if (decoding > 0) {
+    series.add(SeriesRecorder::decoding, start_s_, end_s_, decoding * seconds);
+    series.add(SeriesRecorder::output_tokens, start_s_, end_s_, decoding * steps * tau);
+  }
   if (prompt_tokens > 0) {
     series.add(SeriesRecorder::prompt_tokens, start_s_, end_s_, prompt_tokens);
   }

@@ -44,8 +44,12 @@ class Instance {
     return steps * first_s_ + growth_s_ * steps * (steps - 1) / 2;
   }
 
+  /// Takes the step times of `now`; seconds that moved weights still cost then.
+  double enter_epoch(double now);
+
   StepTimeline& timeline_;
   std::size_t epoch_ = 0;
+  double epoch_end_s_ = 0;
   StepTimes* times_;  ///< of the epoch
   std::vector<Replica> replicas_;
   std::vector<StepPlan> plans_;

@@ -33,7 +33,7 @@ ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double d
   pool.scenario = std::make_unique<const Scenario>(scenario);
   pool.rules = std::make_unique<const EngineRules>(engine_rules(scenario));
   pool.timeline = std::make_unique<StepTimeline>(*pool.scenario, *pool.rules, like);
-  pool.times = &pool.timeline->times(0);
+  pool.times = &pool.timeline->first_times();
   pool.room = cache_room(scenario, pool.times->decode_model().step_template(), *pool.rules,
                          decode_sequences, mean_context);
   pool.instances = instances;

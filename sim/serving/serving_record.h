@@ -40,9 +40,10 @@ class SeriesRecorder {
     output_tokens,
     prompt_tokens,
     busy,
-    arrivals
+    arrivals,
+    decoding  ///< sequences that generate x seconds: over output_tokens, the time of a token
   };
-  static constexpr std::size_t kQuantities = 7;
+  static constexpr std::size_t kQuantities = 8;
 
   /// Adds `amount` spread evenly over [from, to].
   void add(Quantity quantity, double from, double to, double amount);

@@ -154,7 +154,8 @@ StepShape StepShape::of(double decoding, double context, const StepPlan& plan) {
   return shape;
 }
 
-StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like)
+StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like,
+                     const LoadView* loads)
     : rules_(rules),
       speculation_(
           Speculation::of(scenario.spec.workload.draft_tokens, scenario.spec.workload.acceptance)),
@@ -163,8 +164,9 @@ StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules, const S
     decode_ = like->decode_;
     prompt_ = like->prompt_;
   } else {
-    decode_ = std::make_shared<const StepCostModel>(in_phase(scenario, Phase::decode),
-                                                    routing_of(scenario));
+    decode_ = std::make_shared<const StepCostModel>(
+        in_phase(scenario, Phase::decode), loads != nullptr ? RoutingSpec{} : routing_of(scenario),
+        loads);
     prompt_ = std::make_shared<const StepCostModel>(*decode_, Phase::prefill);
   }
   num_layers_ = 0;

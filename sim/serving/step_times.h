@@ -52,7 +52,9 @@ class StepTimes {
  public:
   /// `scenario` must be of kind serving and must outlive this.
   /// `like`: another one whose layout, formats and routing are the same; its step model is shared.
-  StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like = nullptr);
+  /// `loads`: those of the layout under another routing or placement; absent: the scenario's.
+  StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like = nullptr,
+            const LoadView* loads = nullptr);
 
   /// All ranks alike, or one replica alone: `decoding` > 0 sequences take one step each.
   DecodeLine decode(double decoding, double context);
