@@ -192,6 +192,15 @@ Json curve_json(const CostCurve& curve) {
 }  // namespace
 
 double distance_outside(const std::vector<FeatureRange>& ranges, const FeatureVector& features) {
+  // Most ops lie inside: known without a chain of additions.
+  std::int32_t outside = 0;
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    outside |= ranges[i].low - features[i] - 1e-3F > 0.0F ? 1 : 0;
+    outside |= features[i] - ranges[i].high - 1e-3F > 0.0F ? 1 : 0;
+  }
+  if (outside == 0) {
+    return 0;
+  }
   double distance = 0;
   for (std::size_t i = 0; i < ranges.size(); ++i) {
     distance += std::max(0.0F, ranges[i].low - features[i] - 1e-3F) +

@@ -140,6 +140,7 @@ double l2_miss(double working_set, double l2_bytes, double scale, double gain) {
 double law(const GemmOp& op, const DevicePeaks& device, double peak, Values p) {
   struct Tile {
     double rows, columns, loss;
+    double per_row = 1.0 / rows, per_column = 1.0 / columns;  // exact: powers of two
   };
   // loss: share of small_tile_loss, 1 at 64 x 64 and 0 at 128 x 256, by operand reuse.
   static constexpr Tile kTiles[] = {{64, 128, 0.6},  {128, 128, 0.3}, {128, 256, 0.0},
@@ -147,10 +148,11 @@ double law(const GemmOp& op, const DevicePeaks& device, double peak, Values p) {
   const double processors = device.multiprocessors;
   const double depth_seconds = processors * 2.0 * op.k / (p[1] * peak);
   const double reduce_seconds = op.m * op.n * 8.0 / device.bytes_per_s;
+  const double depth_splits = op.k / p[8];
   double compute = 1e300;
   double blocks = 1;
   for (const Tile& tile : kTiles) {
-    const double tiles = ceil_of(op.m / tile.rows) * ceil_of(op.n / tile.columns);
+    const double tiles = ceil_of(op.m * tile.per_row) * ceil_of(op.n * tile.per_column);
     const double tile_seconds = tile.rows * tile.columns * (1.0 + p[4] * tile.loss) * depth_seconds;
     const double time = ceil_of(tiles / processors) * tile_seconds;
     if (time < compute) {
@@ -159,7 +161,10 @@ double law(const GemmOp& op, const DevicePeaks& device, double peak, Values p) {
     }
     // Few tiles and a deep product: each tile's depth is shared by several blocks, whose partial
     // sums are written, read and added.
-    const double splits = floor_of(std::min(processors / tiles, op.k / p[8]));
+    if (2.0 * tiles > processors || depth_splits < 2.0) {
+      continue;
+    }
+    const double splits = floor_of(std::min(processors / tiles, depth_splits));
     if (splits >= 2.0) {
       const double split_time = tile_seconds / splits + p[7] + splits * reduce_seconds;
       if (split_time < compute) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "sim/base/error.h"
 
@@ -13,8 +14,10 @@ namespace {
 
 constexpr std::string_view kAlphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-constexpr int kMaxDepth = 10;
+constexpr int kMaxDepth = 8;  // the answers of a tree fill a byte
 constexpr std::size_t kMaxTreeFeatures = 32;
+constexpr std::size_t kWordsAtOnce = 6;
+constexpr std::size_t kTreesAtOnce = 8 * kWordsAtOnce;
 
 void append_float(std::vector<std::uint8_t>& bytes, float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -52,103 +55,151 @@ bool is_finite_number(const Json* json) {
 
 ResidualTrees::ResidualTrees(int depth, double base, std::vector<std::vector<float>> thresholds)
     : depth_(depth), base_(static_cast<float>(base)), thresholds_(std::move(thresholds)) {
-  MOESIM_CHECK(depth_ >= 1 && depth_ <= kMaxDepth, "trees have 1 to 10 questions");
+  MOESIM_CHECK(depth_ >= 1 && depth_ <= kMaxDepth, "trees have 1 to 8 questions");
   MOESIM_CHECK(thresholds_.size() <= kMaxTreeFeatures, "too many features");
-  for (const auto& list : thresholds_) {
-    first_row_.push_back(num_rows_);
+  axes_.resize(thresholds_.size());
+  for (std::size_t f = 0; f < thresholds_.size(); ++f) {
+    const std::vector<float>& list = thresholds_[f];
+    first_row_.push_back(static_cast<std::uint32_t>(num_rows_));
+    if (list.empty()) {
+      continue;
+    }
+    Asked asked;
+    asked.feature = static_cast<std::uint32_t>(f);
+    asked.first_place = static_cast<std::uint32_t>(places_.size());
+    asked.first_row = static_cast<std::uint32_t>(num_rows_);
+    const float span = list.back() - list.front();
+    axes_[f] = {list.front(), span > 0 ? static_cast<float>(kCells) / span : 0.0F};
+    std::array<std::uint8_t, kCells> inside{};
+    for (const float threshold : list) {
+      ++inside[static_cast<std::size_t>(axes_[f].cell(threshold))];
+    }
+    std::uint8_t before = 0;
+    for (const std::uint8_t count : inside) {
+      before_.push_back(before);
+      before = static_cast<std::uint8_t>(before + count);
+      asked.steps = std::max<std::uint32_t>(asked.steps, count);
+    }
+    places_.insert(places_.end(), list.begin(), list.end());
+    places_.insert(places_.end(), std::max(2U, asked.steps),
+                   std::numeric_limits<float>::infinity());
+    asked_.push_back(asked);
     num_rows_ += list.size() + 1;
   }
 }
 
-void ResidualTrees::add_answers(std::span<const Question> questions) {
-  const std::size_t trees_per_word = 64 / static_cast<std::size_t>(depth_);
-  const std::size_t place = num_trees_ % trees_per_word;
-  if (place == 0) {
-    answers_.resize(answers_.size() + num_rows_);
+void ResidualTrees::reserve(std::size_t trees) {
+  const std::size_t room = (trees + kTreesAtOnce - 1) / kTreesAtOnce * kTreesAtOnce;
+  if (room <= room_) {
+    return;
   }
-  std::uint64_t* rows = answers_.data() + answers_.size() - num_rows_;
+  std::vector<std::uint64_t> wider(num_rows_ * room / 8);
+  for (std::size_t row = 0; row < num_rows_; ++row) {
+    std::copy_n(answers_.data() + row * room_ / 8, room_ / 8, wider.data() + row * room / 8);
+  }
+  answers_ = std::move(wider);
+  room_ = room;
+  questions_.reserve(trees * static_cast<std::size_t>(depth_));
+  quantised_.reserve(trees << depth_);
+  scales_.reserve(trees);
+  leaves_.resize(room << depth_);
+}
+
+void ResidualTrees::add_answers(std::span<const Question> questions) {
   for (std::size_t d = 0; d < questions.size(); ++d) {
     const Question& question = questions[d];
-    const std::size_t first = first_row_[question.feature];
-    const std::uint64_t bit = std::uint64_t{1} << (place * static_cast<std::size_t>(depth_) + d);
+    const std::uint64_t bit = std::uint64_t{1} << (8 * (num_trees_ % 8) + d);
     // Above exactly `row` thresholds: above this one when row > its index.
-    for (std::size_t row = question.threshold + 1U; row <= thresholds_[question.feature].size();
-         ++row) {
-      rows[first + row] |= bit;
+    const std::size_t first = first_row_[question.feature];
+    const std::size_t end = first + thresholds_[question.feature].size();
+    for (std::size_t row = first + question.threshold + 1U; row <= end; ++row) {
+      answers_[(row * room_ + num_trees_) / 8] |= bit;
     }
   }
 }
 
 double ResidualTrees::evaluate(const float* features) const {
-  std::array<std::uint32_t, kMaxTreeFeatures> row;
-  const std::size_t num_features = thresholds_.size();
-  std::size_t asked = 0;
+  const std::size_t num_features = axes_.size();
+  std::array<std::int32_t, kMaxTreeFeatures> cells;
   for (std::size_t f = 0; f < num_features; ++f) {
-    const std::vector<float>& list = thresholds_[f];
-    if (list.empty()) {
-      continue;
-    }
-    // How many thresholds lie below: halving without branches.
-    const float value = features[f];
-    const float* base = list.data();
-    std::size_t left = list.size();
-    while (left > 1) {
-      const std::size_t half = left / 2;
-      base += base[half - 1] < value ? half : 0;
-      left -= half;
-    }
-    const std::size_t above =
-        static_cast<std::size_t>(base - list.data()) + (*base < value ? 1U : 0U);
-    row[asked++] = static_cast<std::uint32_t>(first_row_[f] + above);
+    cells[f] = axes_[f].cell(features[f]);
   }
-  const auto depth = static_cast<unsigned>(depth_);
-  const std::size_t trees_per_word = 64 / depth;
-  const std::uint64_t leaf_mask = (std::uint64_t{1} << depth) - 1;
-  const std::uint64_t* answers = answers_.data();
+  std::array<const std::uint64_t*, kMaxTreeFeatures> rows;
+  std::size_t num_asked = 0;
+  const std::uint8_t* before = before_.data();
+  for (const Asked& asked : asked_) {
+    const float value = features[asked.feature];
+    const std::size_t below = before[cells[asked.feature]];
+    before += kCells;
+    const float* place = places_.data() + asked.first_place + below;
+    // Few cells hold more than two thresholds.
+    std::size_t row =
+        asked.first_row + below + (place[0] < value ? 1U : 0U) + (place[1] < value ? 1U : 0U);
+    for (std::uint32_t step = 2; step < asked.steps; ++step) {
+      row += place[step] < value ? 1U : 0U;
+    }
+    rows[num_asked++] = answers_.data() + row * (room_ / 8);
+  }
+  std::span<const std::uint64_t* const> used(rows.data(), num_asked);
+  // The usual depths are known to the compiler.
+  const double sum = depth_ == 6   ? leaf_sum<6>(used)
+                     : depth_ == 5 ? leaf_sum<5>(used)
+                                   : leaf_sum<0>(used);
+  return base_ + sum;
+}
+
+template <int known_depth>
+double ResidualTrees::leaf_sum(std::span<const std::uint64_t* const> rows) const {
+  const std::size_t num_leaves = std::size_t{1} << (known_depth > 0 ? known_depth : depth_);
   const float* leaves = leaves_.data();
-  const std::size_t num_leaves = std::size_t{1} << depth;
   float even = 0;
   float odd = 0;
-  for (std::size_t tree = 0; tree < num_trees_; answers += num_rows_) {
-    std::uint64_t word = 0;
-    for (std::size_t f = 0; f < asked; ++f) {
-      word |= answers[row[f]];
+  const std::size_t words = (num_trees_ + 7) / 8;
+  for (std::size_t first = 0; first < words; first += kWordsAtOnce) {
+    std::array<std::uint64_t, kWordsAtOnce> leaf{};
+    for (const std::uint64_t* row : rows) {
+      row += first;
+      leaf[0] |= row[0];
+      leaf[1] |= row[1];
+      leaf[2] |= row[2];
+      leaf[3] |= row[3];
+      leaf[4] |= row[4];
+      leaf[5] |= row[5];
     }
-    const std::size_t end = std::min(num_trees_, tree + trees_per_word);
-    // Two chains of additions, always in the same order.
-    for (; tree + 1 < end; tree += 2) {
-      even += leaves[word & leaf_mask];
-      odd += leaves[num_leaves + ((word >> depth) & leaf_mask)];
-      word >>= 2 * depth;
-      leaves += 2 * num_leaves;
-    }
-    if (tree < end) {
-      even += leaves[word & leaf_mask];
-      leaves += num_leaves;
-      ++tree;
+    const std::size_t count = std::min(kWordsAtOnce, words - first);
+    for (std::size_t w = 0; w < count; ++w) {
+      std::uint64_t word = leaf[w];
+      // Two chains of additions, always in the same order.
+      for (std::size_t t = 0; t < 8; t += 2) {
+        even += leaves[t * num_leaves + (word & 255)];
+        odd += leaves[(t + 1) * num_leaves + ((word >> 8) & 255)];
+        word >>= 16;
+      }
+      leaves += 8 * num_leaves;
     }
   }
-  return base_ + (static_cast<double>(even) + static_cast<double>(odd));
+  return static_cast<double>(even) + static_cast<double>(odd);
 }
 
 void ResidualTrees::add_tree(std::span<const Question> questions, std::span<const double> leaves) {
   MOESIM_CHECK(questions.size() == static_cast<std::size_t>(depth_) &&
                    leaves.size() == std::size_t{1} << depth_,
                "a tree of another depth");
+  if (num_trees_ == room_) {
+    reserve(2 * num_trees_ + 1);
+  }
   double largest = 0;
   for (const double leaf : leaves) {
     largest = std::max(largest, std::fabs(leaf));
   }
   const float scale = static_cast<float>(largest / 127.0);
   scales_.push_back(scale);
-  for (const Question& question : questions) {
-    questions_.push_back(question);
-  }
+  questions_.insert(questions_.end(), questions.begin(), questions.end());
   add_answers(questions);
-  for (const double leaf : leaves) {
-    const double steps = scale > 0 ? std::round(leaf / scale) : 0.0;
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    const double steps = scale > 0 ? std::round(leaves[i] / scale) : 0.0;
     quantised_.push_back(static_cast<std::int8_t>(std::clamp(steps, -127.0, 127.0)));
-    leaves_.push_back(scale * static_cast<float>(quantised_.back()));
+    leaves_[(num_trees_ << depth_) + i] = scale * static_cast<float>(quantised_.back());
   }
   ++num_trees_;
 }
@@ -179,10 +230,7 @@ Json ResidualTrees::to_json() const {
     question_bytes.push_back(
         static_cast<std::uint8_t>(new_index[question.feature][question.threshold]));
   }
-  std::vector<std::uint8_t> leaf_bytes;
-  for (const std::int8_t leaf : quantised_) {
-    leaf_bytes.push_back(static_cast<std::uint8_t>(leaf));
-  }
+  const std::vector<std::uint8_t> leaf_bytes(quantised_.begin(), quantised_.end());
   std::vector<std::uint8_t> scale_bytes;
   for (const float scale : scales_) {
     append_float(scale_bytes, scale);
@@ -212,7 +260,7 @@ ResidualTrees ResidualTrees::from_json(const Json& json, std::size_t num_feature
   const Json* leaves = json.find("leaves");
   if (depth == nullptr || !depth->is_integer() || depth->as_integer() < 1 ||
       depth->as_integer() > kMaxDepth) {
-    return refuse("depth must be a whole number from 1 to 10");
+    return refuse("depth must be a whole number from 1 to 8");
   }
   if (!is_finite_number(json.find("base"))) {
     return refuse("base must be a number");
@@ -252,9 +300,9 @@ ResidualTrees ResidualTrees::from_json(const Json& json, std::size_t num_feature
     return refuse("questions and leaves do not match the number of trees");
   }
   ResidualTrees result(static_cast<int>(d), json.find("base")->as_number(), std::move(thresholds));
+  result.reserve(trees);
   std::vector<Question> tree_questions(d);
   for (std::size_t tree = 0; tree < trees; ++tree) {
-    const float scale = scales[tree];
     for (std::size_t i = 0; i < d; ++i) {
       tree_questions[i] = {question_bytes[2 * (tree * d + i)],
                            question_bytes[2 * (tree * d + i) + 1]};
@@ -264,15 +312,14 @@ ResidualTrees ResidualTrees::from_json(const Json& json, std::size_t num_feature
       }
       result.questions_.push_back(tree_questions[i]);
     }
-    result.scales_.push_back(scale);
-    for (std::size_t i = 0; i < std::size_t{1} << d; ++i) {
-      const auto leaf = static_cast<std::int8_t>(leaf_bytes[(tree << d) + i]);
-      result.quantised_.push_back(leaf);
-      result.leaves_.push_back(scale * static_cast<float>(leaf));
-    }
     result.add_answers(tree_questions);
     ++result.num_trees_;
   }
+  result.quantised_.assign(leaf_bytes.begin(), leaf_bytes.end());
+  for (std::size_t i = 0; i < leaf_bytes.size(); ++i) {
+    result.leaves_[i] = scales[i >> d] * static_cast<float>(result.quantised_[i]);
+  }
+  result.scales_ = std::move(scales);
   return result;
 }
 
@@ -292,33 +339,41 @@ std::string base64_encode(std::span<const std::uint8_t> bytes) {
 }
 
 bool base64_decode(std::string_view text, std::vector<std::uint8_t>& bytes) {
+  static constexpr std::array<std::uint8_t, 256> kSix = [] {
+    std::array<std::uint8_t, 256> value{};
+    value.fill(255);
+    for (std::size_t i = 0; i < kAlphabet.size(); ++i) {
+      value[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::uint8_t>(i);
+    }
+    return value;
+  }();
   bytes.clear();
+  if (text.empty()) {
+    return true;
+  }
   if (text.size() % 4 != 0) {
     return false;
   }
-  std::array<std::uint8_t, 256> value{};
-  value.fill(255);
-  for (std::size_t i = 0; i < kAlphabet.size(); ++i) {
-    value[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::uint8_t>(i);
-  }
-  bytes.reserve(text.size() / 4 * 3);
+  const std::size_t padding =
+      text[text.size() - 2] == '=' && text.back() == '=' ? 2 : (text.back() == '=' ? 1 : 0);
+  bytes.resize(text.size() / 4 * 3);
+  std::uint8_t wrong = 0;
+  std::uint8_t* out = bytes.data();
   for (std::size_t i = 0; i < text.size(); i += 4) {
-    const bool last = i + 4 == text.size();
-    const int padding = last ? (text[i + 3] == '=') + (text[i + 2] == '=') : 0;
     std::uint32_t word = 0;
     for (std::size_t digit = 0; digit < 4; ++digit) {
-      const bool pad = static_cast<int>(digit) >= 4 - padding;
-      const std::uint8_t six = pad ? 0 : value[static_cast<unsigned char>(text[i + digit])];
-      if (six == 255) {
-        return false;
-      }
+      const bool pad = i + digit >= text.size() - padding;
+      const std::uint8_t six = pad ? 0 : kSix[static_cast<unsigned char>(text[i + digit])];
+      wrong |= six & 128U;
       word = word << 6 | six;
     }
-    for (int byte = 0; byte < 3 - padding; ++byte) {
-      bytes.push_back(static_cast<std::uint8_t>(word >> (16 - 8 * byte)));
-    }
+    out[0] = static_cast<std::uint8_t>(word >> 16);
+    out[1] = static_cast<std::uint8_t>(word >> 8);
+    out[2] = static_cast<std::uint8_t>(word);
+    out += 3;
   }
-  return true;
+  bytes.resize(bytes.size() - padding);
+  return wrong == 0;
 }
 
 }  // namespace moesim

@@ -32,7 +32,9 @@ class ResidualTrees {
   /// Leaves are rounded to 1/127 of the largest.
   void add_tree(std::span<const Question> questions, std::span<const double> leaves);
 
-  /// `features` [features]. Cost: about 1.5 ns a tree.
+  /// Room for so many trees, so that adding them moves nothing.
+  void reserve(std::size_t trees);
+  /// `features` [features]. Cost: about 1 ns a tree.
   double evaluate(const float* features) const;
   std::size_t num_trees() const { return num_trees_; }
 
@@ -44,22 +46,53 @@ class ResidualTrees {
   static ResidualTrees from_json(const Json& json, std::size_t num_features, std::string& problem);
 
  private:
-  /// Answer bits of a whole word of trees at once: a feature value falls between two thresholds,
-  /// and for each such place the answers to all questions about the feature are known beforehand.
+  static constexpr std::size_t kCells = 128;
+
+  /// A feature's axis from its first to its last threshold, cut into equal cells. The cell is
+  /// monotone in the value, rounding included: a threshold in an earlier cell lies below the value,
+  /// one in a later cell does not. NaN goes to the first cell.
+  struct Axis {
+    float low = 0;
+    float cells_per_unit = 0;
+
+    std::int32_t cell(float value) const {
+      const float x = (value - low) * cells_per_unit;
+      const float bounded = x > static_cast<float>(kCells - 1) ? static_cast<float>(kCells - 1) : x;
+      return static_cast<std::int32_t>(bounded > 0.0F ? bounded : 0.0F);
+    }
+  };
+  /// A feature with thresholds.
+  struct Asked {
+    std::uint32_t feature = 0;
+    std::uint32_t first_place = 0;  ///< of its thresholds in `places_`
+    std::uint32_t first_row = 0;    ///< in `answers_`
+    std::uint32_t steps = 0;        ///< most thresholds in one cell
+  };
+
   void add_answers(std::span<const Question> questions);
+  /// Sum of the leaves that the union of `rows` of `answers_` names; depth 0: `depth_`.
+  template <int known_depth>
+  double leaf_sum(std::span<const std::uint64_t* const> rows) const;
 
   int depth_ = 1;
   double base_ = 0;
   std::size_t num_trees_ = 0;
   std::vector<std::vector<float>> thresholds_;
   std::vector<Question> questions_;
-  std::vector<std::int8_t> quantised_;
-  std::vector<float> scales_;
-  std::vector<float> leaves_;           // [trees][2^depth]
-  std::vector<std::size_t> first_row_;  // [features] of the rows of a feature's places
+  std::vector<std::int8_t> quantised_;  // [trees][2^depth]
+  std::vector<float> scales_;           // [trees]
+  std::vector<float> leaves_;           // [room][2^depth], zero beyond the trees
+  std::vector<Axis> axes_;              // [features]
+  std::vector<Asked> asked_;
+  std::vector<std::uint8_t> before_;      // [asked][cells]: thresholds in earlier cells
+  std::vector<float> places_;             // thresholds, infinity beyond the last of each feature
+  std::vector<std::uint32_t> first_row_;  // [features]
+  /// A feature value lies above so many of its thresholds, and for each such number the answers to
+  /// all questions about the feature are known beforehand: [rows][room / 8], a tree's leaf in a
+  /// byte of a word. The leaves of an op are the union of one row a feature.
+  std::vector<std::uint64_t> answers_;
   std::size_t num_rows_ = 0;
-  std::vector<std::uint64_t>
-      answers_;  // [words][rows], `depth` bits a tree, 64 / depth trees a word
+  std::size_t room_ = 0;  ///< trees in a row, whole blocks
 };
 
 /// RFC 4648 with padding; `decode` returns false on any other character or a wrong length.

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <limits>
+
+#include "sim/base/random.h"
 
 namespace moesim {
 namespace {
@@ -44,6 +47,54 @@ TEST(ResidualTrees, LeavesAreWithinHalfAStepOfWhatWasGiven) {
   EXPECT_NEAR(trees.evaluate(above), 0.3333, 0.5 / 127.0);  // step: largest leaf / 127
 }
 
+TEST(ResidualTrees, AnyNumberOfTreesAddsUpTheLeavesThatTheirQuestionsName) {
+  RandomStream random(3, "test/trees");
+  for (const std::size_t num_trees : {1U, 7U, 48U, 49U, 205U}) {
+    for (const std::size_t depth : {1U, 5U, 6U, 8U}) {
+      // Thresholds in a clump, alone, spread out; the third feature has none.
+      std::vector<std::vector<float>> thresholds = {
+          {0.0F, 1e-4F, 2e-4F, 3e-4F, 4e-4F, 100.0F}, {5.0F}, {}, {}};
+      for (int i = 0; i < 200; ++i) {
+        thresholds[3].push_back(static_cast<float>(i) - 100.0F);
+      }
+      ResidualTrees trees(static_cast<int>(depth), 0.25, thresholds);
+      std::vector<std::vector<ResidualTrees::Question>> questions;
+      std::vector<std::vector<double>> leaves;
+      for (std::size_t tree = 0; tree < num_trees; ++tree) {
+        questions.emplace_back();
+        for (std::size_t d = 0; d < depth; ++d) {
+          const std::size_t feature = std::array<std::size_t, 3>{0, 1, 3}[random.below(3)];
+          questions.back().push_back(
+              {static_cast<std::uint8_t>(feature),
+               static_cast<std::uint8_t>(random.below(thresholds[feature].size()))});
+        }
+        leaves.emplace_back(std::size_t{1} << depth);
+        for (double& leaf : leaves.back()) {
+          leaf = static_cast<double>(random.below(255)) - 127.0;
+        }
+        leaves.back()[0] = 127.0;  // the scale is 1, so that every leaf is a whole number
+        trees.add_tree(questions.back(), leaves.back());
+      }
+      const float infinity = std::numeric_limits<float>::infinity();
+      for (const float first : {-infinity, 0.0F, 1.5e-4F, 3e-4F, 50.0F, 100.0F, infinity}) {
+        for (const float last : {-1e9F, -100.0F, -0.5F, 37.25F, 99.5F, 1e9F}) {
+          const float x[] = {first, 5.0F, 1.0F, last};
+          double expected = 0.25;
+          for (std::size_t tree = 0; tree < num_trees; ++tree) {
+            std::size_t leaf = 0;
+            for (std::size_t d = 0; d < depth; ++d) {
+              const ResidualTrees::Question& q = questions[tree][d];
+              leaf += (x[q.feature] > thresholds[q.feature][q.threshold] ? 1U : 0U) << d;
+            }
+            expected += leaves[tree][leaf];
+          }
+          EXPECT_EQ(trees.evaluate(x), expected) << num_trees << " trees of depth " << depth;
+        }
+      }
+    }
+  }
+}
+
 TEST(ResidualTrees, AFileHoldsTheSameTrees) {
   const ResidualTrees trees = two_trees();
   std::string problem;
@@ -66,7 +117,7 @@ TEST(ResidualTrees, DamagedFilesAreRefusedWithAReason) {
     EXPECT_EQ(ResidualTrees::from_json(json, 2, problem).num_trees(), 0u);
     return problem;
   };
-  EXPECT_EQ(problem_with("depth", 0), "depth must be a whole number from 1 to 10");
+  EXPECT_EQ(problem_with("depth", 0), "depth must be a whole number from 1 to 8");
   EXPECT_EQ(problem_with("leaves", "AAAA"),
             "questions and leaves do not match the number of trees");
   EXPECT_EQ(problem_with("leaves", "?"), "questions and leaves must be base64 text");
