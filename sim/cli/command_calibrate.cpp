@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -12,6 +13,7 @@
 #include "calibrate/device_fit.h"
 #include "calibrate/device_transfer.h"
 #include "calibrate/fit_report.h"
+#include "calibrate/joint_fit.h"
 #include "calibrate/profile_writer.h"
 #include "sim/base/error.h"
 #include "sim/cli/calibrate_cluster.h"
@@ -33,6 +35,7 @@ struct CalibrateArguments {
   std::string report;
   std::string transfer_from;
   bool same_chip = false;
+  bool leave_device_out = false;
   std::string scenario;
 };
 
@@ -102,6 +105,37 @@ int write_transfer(const CalibrateArguments& arguments, const CommandContext& co
   return 0;
 }
 
+/// Predicts each GPU of the tables from the others and prints how far off.
+int judge_left_out_devices(const CalibrateArguments& arguments, const CommandContext& context) {
+  const CardLibrary cards = CardLibrary::open(context.root);
+  const auto known = cards.ids(CardKind::device);
+  std::map<std::string, DeviceProfile> profiles;
+  const auto profile = [&](const std::string& id) -> const DeviceProfile* {
+    if (std::find(known.begin(), known.end(), id) == known.end()) {
+      return nullptr;
+    }
+    return &profiles.try_emplace(id, cards.device(id, "tables")).first->second;
+  };
+  const std::vector<DeviceLeftOut> results =
+      leave_device_out(arguments.inputs, profile, arguments.threads);
+  if (results.empty()) {
+    throw InputError("--leave-device-out", "", "needs tables of two GPUs at least",
+                     "a folder with a folder of tables for each GPU");
+  }
+  context.out << "errors on a GPU that was left out: joint law of the other GPUs, its datasheet\n";
+  for (const DeviceLeftOut& result : results) {
+    char text[256];
+    std::snprintf(text, sizeof text,
+                  "%-44s %7zu rows  median %5.1f%%  P90 %5.1f%%  bias %+6.1f%%  law alone %5.1f%%  "
+                  "without slow rows %5.1f%% %5.1f%%",
+                  result.group.c_str(), result.rows, 100.0 * result.median_ape,
+                  100.0 * result.p90_ape, 100.0 * result.bias, 100.0 * result.law_median_ape,
+                  100.0 * result.usual_median_ape, 100.0 * result.usual_p90_ape);
+    context.out << text << "\n    from " << result.from << '\n';
+  }
+  return 0;
+}
+
 }  // namespace
 
 CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
@@ -130,6 +164,10 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
                  "scaled by the device's datasheet and marked as transferred");
   app.add_flag("--same-chip", arguments->same_chip,
                "with --transfer-from: the relative has the same chip, so its kernels behave alike");
+  app.add_flag("--leave-device-out", arguments->leave_device_out,
+               "instead of a device: predict the products and experts of each GPU in the folders "
+               "from the others' tables and its datasheet, and print the errors")
+      ->excludes(device);
   app.add_option(
          "--scenario", arguments->scenario,
          "instead of a device: the serving scenario of a deployment whose benchmark results "
@@ -142,6 +180,9 @@ CommandBody define_calibrate(CLI::App& app, const CommandContext& context) {
                          "results of a serving benchmark, or rows of `moesim import`");
       }
       return calibrate_serving(arguments->inputs, arguments->scenario, arguments->out, context);
+    }
+    if (arguments->leave_device_out) {
+      return judge_left_out_devices(*arguments, context);
     }
     if (arguments->device.empty() == arguments->cluster.empty()) {
       throw InputError("", "", "nothing to calibrate",
