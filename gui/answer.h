@@ -23,7 +23,9 @@ struct Answer {
   SimulationResult result;
   Fidelity fidelity = Fidelity::analytic;
   bool isFinal = false;  ///< what `moesim run` prints: own fidelity, alternatives included
-  double seconds = 0;    ///< that it took
+  /// A first impression: MoE layers worked out, each standing for its neighbours; 0: all layers.
+  std::int64_t previewLayers = 0;
+  double seconds = 0;  ///< that it took
 };
 
 /// What views draw beside the figures.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "gui/evaluator.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
+#include "sim/base/stop.h"
 #include "sim/run/simulate.h"
 
 namespace moesim::gui {
@@ -12,6 +14,8 @@ namespace {
 constexpr int kCacheSteps = 160;  // of the picture of an expert cache
 // Spans of one step that are kept; beyond them the timeline would take gigabytes.
 constexpr std::int64_t kMostTimelineGpus = 2048;
+
+constexpr std::int64_t kPreviewLayers = 3;
 
 double secondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -27,6 +31,14 @@ double stepOf(const SimulationResult& result) {
     }
   }
   return 0;
+}
+
+std::int64_t moeLayers(const ModelCard& model) {
+  std::int64_t count = 0;
+  for (const LayerClass& layer : model.layers) {
+    count += layer.ffn.kind == FfnKind::moe ? layer.count : 0;
+  }
+  return count;
 }
 
 }  // namespace
@@ -110,23 +122,47 @@ void Evaluator::answerQuickly(std::stop_token stop) {
   }
 }
 
+void Evaluator::answerClosedForm(const Question& question, std::shared_ptr<const Scenario> scenario,
+                                 const std::stop_token& stale, Answer& answer) {
+  const auto start = std::chrono::steady_clock::now();
+  answer.number = question.number;
+  answer.scenario = scenario;
+  Scenario quick = *scenario;
+  quick.spec.fidelity = Fidelity::analytic;
+  quick.spec.faults.clear();  // they need flows; the slow lane has them
+  RunOptions options;
+  options.what_ifs = false;
+  options.stop = stale;
+  if (closedFormSeconds_ > previewBeyondSeconds_ && !quick.spec.routing.distinct_layers &&
+      moeLayers(*quick.model) > kPreviewLayers) {
+    auto preview = std::make_shared<Answer>(answer);
+    quick.spec.routing.distinct_layers = kPreviewLayers;
+    preview->result = simulate(quick, options);
+    preview->previewLayers = kPreviewLayers;
+    preview->seconds = secondsSince(start);
+    Q_EMIT answered(std::move(preview));
+    quick.spec.routing.distinct_layers.reset();
+  }
+  const auto whole = std::chrono::steady_clock::now();
+  try {
+    answer.result = simulate(quick, options);
+  } catch (const Stopped&) {
+    closedFormSeconds_ = std::max(closedFormSeconds_, secondsSince(whole));
+    throw;
+  }
+  closedFormSeconds_ = secondsSince(whole);
+  answer.seconds = secondsSince(start);
+}
+
 void Evaluator::answerFast(const Question& question, const std::stop_token& stale) {
   const auto start = std::chrono::steady_clock::now();
+  const StopScope scope(stale);
   std::shared_ptr<const Scenario> scenario;
   try {
     scenario =
         std::make_shared<const Scenario>(resolve(question.spec, *question.cards, question.file));
     auto answer = std::make_shared<Answer>();
-    answer->number = question.number;
-    answer->scenario = scenario;
-    Scenario quick = *scenario;
-    quick.spec.fidelity = Fidelity::analytic;
-    quick.spec.faults.clear();  // they need flows; the slow lane has them
-    RunOptions options;
-    options.what_ifs = false;
-    options.stop = stale;
-    answer->result = simulate(quick, options);
-    answer->seconds = secondsSince(start);
+    answerClosedForm(question, scenario, stale, *answer);
     const double step = stepOf(answer->result);
     Q_EMIT answered(answer);
     if (stale.stop_requested()) {
@@ -140,7 +176,8 @@ void Evaluator::answerFast(const Question& question, const std::stop_token& stal
       }
     }
     if (question.spec.fidelity == Fidelity::analytic) {
-      options.what_ifs = true;
+      RunOptions options;
+      options.stop = stale;
       auto full = std::make_shared<Answer>(*answer);
       full->result = simulate(*scenario, options);
       full->isFinal = true;

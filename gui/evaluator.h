@@ -2,13 +2,15 @@
 // Answers scenarios off the GUI thread: the newest question wins, older ones are stopped and their
 // answers dropped.
 //
-// Two lanes. The fast one gives the closed form at once, then the full answer of an analytic
-// scenario, then pictures; between these steps it looks whether a newer question came. The slow one
+// Two lanes. The fast one gives the closed form at once (from a few layers first, where all of them
+// took too long for a slider), then the full answer of an analytic scenario, then pictures; in and
+// between these steps it looks whether a newer question came. The slow one
 // waits until the user rests, then runs events. Answers arrive as queued calls in the receiver's
 // thread with the number of their question, which the receiver compares with its own.
 #pragma once
 
 #include <QObject>
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -44,6 +46,8 @@ class Evaluator : public QObject {
   void askLayer(std::int64_t layer);
   /// How long the user must rest before events are run.
   void setEventDelay(int milliseconds) { eventDelayMs_ = milliseconds; }
+  /// Closed forms that take longer are shown from a few layers first.
+  void setPreviewBeyond(double seconds) { previewBeyondSeconds_ = seconds; }
 
  Q_SIGNALS:
   void answered(std::shared_ptr<const moesim::gui::Answer> answer);
@@ -58,6 +62,8 @@ class Evaluator : public QObject {
   void answerQuickly(std::stop_token stop);
   void answerSlowly(std::stop_token stop);
   void answerFast(const Question& question, const std::stop_token& stale);
+  void answerClosedForm(const Question& question, std::shared_ptr<const Scenario> scenario,
+                        const std::stop_token& stale, Answer& answer);
   void answerWithEvents(const Question& question, std::shared_ptr<const Scenario> scenario,
                         const std::stop_token& stale);
   void drawPictures(const Question& question, const Scenario& scenario, double step,
@@ -78,8 +84,11 @@ class Evaluator : public QObject {
   int openLanes_ = 0;
   std::uint64_t newest_ = 0;
   int eventDelayMs_ = 350;
+  std::atomic<double> previewBeyondSeconds_ =
+      0.04;  ///< a slider then still answers in a few frames
 
   // Of the fast lane alone.
+  double closedFormSeconds_ = 0;  ///< what the last one took, or took until it was stopped
   std::shared_ptr<const DeploymentPicture> picture_;
   std::uint64_t pictureNumber_ = 0;
   double pictureStep_ = 0;

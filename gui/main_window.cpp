@@ -212,7 +212,9 @@ void MainWindow::showStatus() {
   if (answer != nullptr && answer->number == workbench_.number()) {
     state = tr("%1 fidelity, %2")
                 .arg(text(choice_name(answer->fidelity)), valueText(answer->seconds, "s"));
-    if (!answer->isFinal && workbench_.isBusy()) {
+    if (answer->previewLayers > 0) {
+      state += tr(" · preview from %1 MoE layers, all follow").arg(answer->previewLayers);
+    } else if (!answer->isFinal && workbench_.isBusy()) {
       state += tr(" · closed form first, the scenario's own fidelity follows");
     }
     if (!answer->result.feasibility.ok && !answer->result.feasibility.reasons.empty()) {

@@ -98,6 +98,9 @@ Workbench::Workbench(std::shared_ptr<const CardLibrary> cards, QObject* parent)
       answer_ = std::move(answer);
       setProblems({});
       Q_EMIT answerChanged();
+      if (isPinWanted_) {
+        pin();
+      }
     }
   });
   connect(&evaluator_, &Evaluator::pictured, this, [this](std::shared_ptr<const Pictures> made) {
@@ -261,7 +264,8 @@ void Workbench::setBusy(bool busy) {
 }
 
 void Workbench::pin() {
-  if (answer_ != nullptr && answer_->number == number_) {
+  isPinWanted_ = answer_ != nullptr && answer_->number == number_ && answer_->previewLayers > 0;
+  if (answer_ != nullptr && answer_->number == number_ && !isPinWanted_) {
     pinned_ = answer_;
     pinnedJson_ = json_;
     Q_EMIT pinChanged();
@@ -269,6 +273,7 @@ void Workbench::pin() {
 }
 
 void Workbench::unpin() {
+  isPinWanted_ = false;
   pinned_.reset();
   pinnedJson_ = Json();
   Q_EMIT pinChanged();

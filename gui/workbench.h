@@ -62,7 +62,8 @@ class Workbench : public QObject {
   bool isBusy() const { return isBusy_; }
   const std::vector<Diagnostic>& problems() const { return problems_; }
 
-  /// Keeps the current answer as the baseline that everything is compared with.
+  /// Keeps the current answer as the baseline that everything is compared with; where only a
+  /// preview is there, the answer that follows it.
   void pin();
   void unpin();
   const Answer* pinned() const { return pinned_.get(); }
@@ -109,6 +110,7 @@ class Workbench : public QObject {
   std::uint64_t number_ = 0;
   bool isBusy_ = false;
   bool wantsEvents_ = true;
+  bool isPinWanted_ = false;
   std::shared_ptr<const Answer> answer_;
   std::shared_ptr<const Answer> pinned_;
   Json pinnedJson_;

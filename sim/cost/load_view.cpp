@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/cost/load_view.h"
 
+#include <tbb/parallel_for.h>
 #include <algorithm>
 #include <cmath>
 #include <deque>
@@ -8,6 +9,7 @@
 #include <numeric>
 
 #include "sim/base/random.h"
+#include "sim/base/stop.h"
 #include "sim/moe/expert_edits.h"
 #include "sim/moe/token_routing_domains.h"
 #include "sim/moe/token_routing_input.h"
@@ -110,8 +112,11 @@ LoadView::LoadView(const Scenario& scenario, const RoutingSpec& routing, const S
   std::vector<std::shared_ptr<const LayerRouting>> routings;
   if (is_planned(scenario.spec.placement, experts_)) {
     for (std::int64_t layer = 0; layer < num_layers_; ++layer) {
-      routings.push_back(
-          std::make_shared<const LayerRouting>(routing, static_cast<std::int32_t>(layer)));
+      check_stopped();
+      const auto index = static_cast<std::int32_t>(layer);
+      routings.push_back(routing.source_layer(index) == index
+                             ? std::make_shared<const LayerRouting>(routing, index)
+                             : routings.back());
       // What holds for one layer of even loads holds for all.
       const bool is_even = routings[0]->is_balanced() || routings[0]->is_uniform();
       if (is_even && scenario.spec.placement.policy != PlacementKind::file &&
@@ -174,6 +179,7 @@ LoadView LoadView::under(const RoutingSpec& routing, std::shared_ptr<const Place
 void LoadView::make_profiles(const RoutingSpec& routing, const ExpertMap& contiguous,
                              std::vector<std::shared_ptr<const LayerRouting>> routings) {
   const auto layers = static_cast<std::int32_t>(num_layers_);
+  layer_stride_ = routing.layer_stride;
   if (plan_ == nullptr || plan_->maps.size() == 1) {
     profiles_ =
         shared_profiles(routing, layers, plan_ == nullptr ? contiguous : plan_->maps.front());
@@ -181,9 +187,20 @@ void LoadView::make_profiles(const RoutingSpec& routing, const ExpertMap& contig
         profiles_->layer(0).routing().is_balanced() || profiles_->layer(0).routing().is_uniform();
   } else {
     for (auto layer = static_cast<std::int32_t>(routings.size()); layer < layers; ++layer) {
-      routings.push_back(std::make_shared<const LayerRouting>(routing, layer));
+      routings.push_back(routing.source_layer(layer) == layer
+                             ? std::make_shared<const LayerRouting>(routing, layer)
+                             : routings.back());
     }
     profiles_ = std::make_shared<const RoutingProfiles>(std::move(routings), plan_->maps);
+  }
+  if (!alike_) {
+    // Layers are the dear part and independent of each other.
+    const StopScope* const caller = StopScope::current();
+    const auto stride = static_cast<std::int32_t>(profiles_->is_shared() ? layer_stride_ : 1);
+    tbb::parallel_for(std::int32_t{0}, (layers + stride - 1) / stride, [&](std::int32_t i) {
+      const StopScope scope(caller);
+      profiles_->layer(i * stride);
+    });
   }
   node_imbalance_.clear();
   cold_.clear();
@@ -192,6 +209,10 @@ void LoadView::make_profiles(const RoutingSpec& routing, const ExpertMap& contig
         profiles_->layer(static_cast<std::int32_t>(layer)).routing().inclusion(), cold_fraction_));
   }
   for (std::int64_t layer = 0; layer < (alike_ ? 1 : num_layers_); ++layer) {
+    if (layer % layer_stride_ > 0 && profiles_->is_shared()) {
+      node_imbalance_.push_back(node_imbalance_.back());
+      continue;
+    }
     const std::span<const double> share =
         profiles_->layer(static_cast<std::int32_t>(layer)).rank_share();
     std::vector<double> nodes(static_cast<std::size_t>(contiguous.nodes()), 0.0);

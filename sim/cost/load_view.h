@@ -51,6 +51,8 @@ class LoadView {
   const LayerLoads& layer(std::int64_t moe_layer) const {
     return profiles_->layer(static_cast<std::int32_t>(moe_layer));
   }
+  /// How many layers before `moe_layer` share its choices (/routing/distinct_layers).
+  std::int64_t copy_of(std::int64_t moe_layer) const { return moe_layer % layer_stride_; }
   std::int64_t ranks() const { return ranks_; }
   /// Places of an expert for `tokens` of all ranks together; 0: no limit.
   std::int64_t places(double tokens) const;
@@ -89,6 +91,7 @@ class LoadView {
   std::int64_t ranks_ = 1;
   std::int64_t ranks_per_node_ = 1;
   double cold_fraction_ = 0;
+  std::int64_t layer_stride_ = 1;
   bool alike_ = false;
 };
 

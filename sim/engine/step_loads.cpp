@@ -161,7 +161,9 @@ PassLoads draw_pass(const StepCostModel& model, std::int64_t moe_layer, double t
   const ExpertMap& map = layer.map();
   const std::vector<std::int64_t> tokens =
       even_shares(tokens_per_gpu * static_cast<double>(sources), sources);
-  RoutedCounts counts = layer.routing().draw_counts(tokens, draw);
+  // Layers that share their popularity still draw tokens of their own.
+  const auto copy = static_cast<std::uint64_t>(model.loads().copy_of(moe_layer));
+  RoutedCounts counts = layer.routing().draw_counts(tokens, draw ^ (copy << 32));
 
   const auto experts = static_cast<std::size_t>(counts.experts);
   const auto ranks = static_cast<std::size_t>(ways.expert);

@@ -214,6 +214,11 @@ const Fields<RoutingConfig>& fields_of(const RoutingConfig*) {
                {.doc = "gumbel: a spread for each MoE layer instead, repeated when shorter",
                 .min = 0,
                 .max = 10})
+          .add("distinct_layers", &RoutingConfig::distinct_layers,
+               {.doc = "MoE layers whose choices are worked out, evenly spaced; each also stands "
+                       "for those up to the next: faster and noisier; absent: all",
+                .min = 1,
+                .max = 65536})
           .add("alpha", &RoutingConfig::alpha,
                {.doc = "zipf, power_law: exponent; dirichlet: concentration", .min = 0, .max = 1e6})
           .add("power_law_tokens", &RoutingConfig::power_law_tokens,

@@ -69,9 +69,10 @@ struct DomainBurstConfig {
 
 struct RoutingConfig {
   RoutingModel kind = RoutingModel::uniform;
-  double sigma = 0;                 ///< gumbel, lognormal; gumbel 0 is exact balance
-  std::vector<double> layer_sigma;  ///< gumbel: a spread for each layer instead
-  double alpha = 1;                 ///< zipf, power_law: exponent; dirichlet: concentration
+  double sigma = 0;                             ///< gumbel, lognormal; gumbel 0 is exact balance
+  std::vector<double> layer_sigma;              ///< gumbel: a spread for each layer instead
+  std::optional<std::int64_t> distinct_layers;  ///< MoE layers with choices of their own
+  double alpha = 1;  ///< zipf, power_law: exponent; dirichlet: concentration
   std::int64_t power_law_tokens = 4096;
   std::string trace;  ///< trace, counts: file, relative to the scenario file
   ReplayOrder replay = ReplayOrder::shuffled;

@@ -56,9 +56,14 @@ std::int64_t recorded_token(const TokenTrace& trace, std::int64_t number) {
 
 LocalitySpec locality_of(const LocalityConfig& config, bool is_decode) {
   LocalitySpec spec = is_decode ? LocalitySpec::decode() : LocalitySpec::prefill();
-  spec.repeat_fraction = config.repeat_fraction.value_or(spec.repeat_fraction);
-  spec.affinity_fraction = config.affinity_fraction.value_or(
-      std::min(spec.affinity_fraction, std::max(0.0, 0.99 - spec.repeat_fraction)));
+  // A fraction that is not given makes room for the one that is.
+  const auto beside = [](double usual, double given) {
+    return std::min(usual, std::max(0.0, 0.99 - given));
+  };
+  spec.repeat_fraction = config.repeat_fraction.value_or(
+      beside(spec.repeat_fraction, config.affinity_fraction.value_or(0.0)));
+  spec.affinity_fraction =
+      config.affinity_fraction.value_or(beside(spec.affinity_fraction, spec.repeat_fraction));
   spec.segment_sigma = config.segment_sigma.value_or(spec.segment_sigma);
   spec.segment_tokens = config.segment_tokens.value_or(spec.segment_tokens);
   return spec;

@@ -64,7 +64,7 @@ class Registry {
       }
       entry = entries_.begin();
     }
-    const auto index = static_cast<std::size_t>(layer);
+    const auto index = static_cast<std::size_t>(spec.source_layer(layer));
     while (entry->cells.size() <= index) {
       entry->cells.push_back(std::make_shared<Cell>());
     }
@@ -100,13 +100,7 @@ struct LayerTraffic::Use {
   std::shared_ptr<const ExpertUse> made;
 };
 
-LayerTraffic::LayerTraffic(const RoutingSpec& spec, std::int32_t layer)
-    : routing_(spec, layer), sets_(draw_sets(routing_)) {}
-
-std::vector<std::int16_t> LayerTraffic::draw_sets(const LayerRouting& routing) {
-  // Balanced routing has the sets of uniform routing; only its totals are even.
-  return routing.draw_tokens(kFanOutTokens, ~std::uint64_t{0});
-}
+LayerTraffic::LayerTraffic(const RoutingSpec& spec, std::int32_t layer) : routing_(spec, layer) {}
 
 std::shared_ptr<const ExpertUse> LayerTraffic::use(double tokens) const {
   constexpr std::size_t kKept = 64;

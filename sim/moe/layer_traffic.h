@@ -17,9 +17,6 @@
 
 namespace moesim {
 
-inline constexpr std::int64_t kFanOutTokens =
-    4096;  ///< sampled; standard error of the fan-out below 0.015
-
 /// 1 - (1 - p)^T: the chance that a batch uses what a token uses with chance `share`; with whole
 /// tokens a share of 1 is used by the first.
 double used_once(double share, double tokens);
@@ -36,12 +33,8 @@ class LayerTraffic {
  public:
   LayerTraffic(const RoutingSpec& spec, std::int32_t layer);
   const LayerRouting& routing() const { return routing_; }
-  /// Experts of kFanOutTokens tokens [tokens][top_k].
-  const std::vector<std::int16_t>& sets() const { return sets_; }
   /// Made once for each number of tokens, up to the nodes of a profile.
   std::shared_ptr<const ExpertUse> use(double tokens) const;
-
-  static std::vector<std::int16_t> draw_sets(const LayerRouting& routing);
 
   /// The layer's routing, alone or as part of shared traffic that it keeps alive.
   static std::shared_ptr<const LayerRouting> shared(const RoutingSpec& spec, std::int32_t layer);
@@ -51,7 +44,6 @@ class LayerTraffic {
  private:
   struct Use;
   LayerRouting routing_;
-  std::vector<std::int16_t> sets_;
   mutable std::mutex mutex_;
   mutable std::map<double, std::shared_ptr<Use>> uses_;  // by tokens
 };

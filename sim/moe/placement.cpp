@@ -6,6 +6,7 @@
 #include <numeric>
 #include <queue>
 
+#include "sim/base/stop.h"
 #include "sim/moe/placement_eplb.h"
 #include "sim/moe/placement_policies.h"
 
@@ -64,6 +65,7 @@ class LongestFirst : public PlacementPolicy {
   SlotTable slots(const PlacementRequest& request) const override {
     SlotTable table;
     for (int layer = 0; layer < request.layers(); ++layer) {
+      check_stopped();
       table.push_back(
           balanced_layer(request, layer, token_costs(request, layer), equal_speeds(request), 0));
     }
@@ -81,6 +83,7 @@ class Activated : public PlacementPolicy {
   SlotTable slots(const PlacementRequest& request) const override {
     SlotTable table;
     for (int layer = 0; layer < request.layers(); ++layer) {
+      check_stopped();
       table.push_back(balanced_layer(request, layer, activation_costs(request, layer),
                                      speeds_of(request), kSearchEvaluations));
     }
@@ -93,6 +96,7 @@ class SpeedAware : public PlacementPolicy {
   SlotTable slots(const PlacementRequest& request) const override {
     SlotTable table;
     for (int layer = 0; layer < request.layers(); ++layer) {
+      check_stopped();
       table.push_back(balanced_layer(request, layer, token_costs(request, layer),
                                      speeds_of(request), kSearchEvaluations));
     }

@@ -8,6 +8,7 @@
 #include <boost/graph/adjacency_list.hpp>
 #include <cstddef>
 
+#include "sim/base/stop.h"
 #include "sim/moe/placement_policies.h"
 
 namespace moesim {
@@ -224,6 +225,7 @@ SlotTable coactivation_slots(const PlacementRequest& request, double max_overloa
                                 : request.gpu_speed;
   SlotTable table;
   for (int layer = 0; layer < request.layers(); ++layer) {
+    check_stopped();
     const auto l = static_cast<std::size_t>(layer);
     std::vector<int> start =
         balanced_layer(request, layer, token_costs(request, layer), speeds, kStartEvaluations);

@@ -15,7 +15,7 @@
 namespace moesim {
 namespace {
 
-constexpr std::int64_t kInclusionTokens = 4096;   ///< where a group limit leaves no closed form
+constexpr std::uint64_t kSampleDraw = ~std::uint64_t{0};
 constexpr std::int64_t kDrawBinomialAbove = 256;  ///< selections per expert of one source
 
 double sigma_of(const RoutingSpec& spec, std::int32_t layer) {
@@ -163,6 +163,8 @@ struct LayerRouting::State {
   // find; many uses never draw a token.
   mutable std::once_flag sampler_once;
   mutable std::unique_ptr<const TokenSetSampler> sampler;
+  mutable std::once_flag sample_once;
+  mutable std::vector<std::int16_t> sample;  // [kSampleTokens, top_k], when asked for
 
   const TokenSetSampler& tokens() const {
     std::call_once(sampler_once, [this] {
@@ -186,9 +188,10 @@ struct LayerRouting::State {
   }
 };
 
-LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t layer) {
+LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t asked_layer) {
   check_routing(spec, "routing", "");
-  MOESIM_CHECK(layer >= 0 && layer < 65536, "layers are numbered from 0");
+  MOESIM_CHECK(asked_layer >= 0 && asked_layer < 65536, "layers are numbered from 0");
+  const std::int32_t layer = spec.source_layer(asked_layer);
   auto state = std::make_unique<State>();
   state->gate = spec.gate;
   state->seed = spec.seed;
@@ -200,8 +203,13 @@ LayerRouting::LayerRouting(const RoutingSpec& spec, std::int32_t layer) {
       state->inclusion = inclusion_of_weights(weights, spec.gate.top_k);
       return;
     }
-    RandomStream stream = state->stream("routing/inclusion", 0);
-    state->inclusion = state->sampler->estimate_inclusion(stream, kInclusionTokens);
+    // The sample is drawn on the way: what is estimated and what is drawn belong together.
+    RandomStream stream = state->stream("routing/tokens", kSampleDraw);
+    std::call_once(state->sample_once, [&] {
+      state->sample.resize(static_cast<std::size_t>(kSampleTokens * spec.gate.top_k));
+      state->inclusion =
+          state->sampler->estimate_inclusion(stream, kSampleTokens, state->sample.data());
+    });
     for (double& p : state->inclusion) {
       p = std::min(p, 1.0);
     }
@@ -284,6 +292,13 @@ std::vector<std::int16_t> LayerRouting::draw_tokens(std::int64_t tokens, std::ui
     state_->tokens().draw(stream, tokens, sets.data());
   }
   return sets;
+}
+
+const std::vector<std::int16_t>& LayerRouting::sample() const {
+  // Balanced routing has the sets of uniform routing; only its totals are even.
+  std::call_once(state_->sample_once,
+                 [this] { state_->sample = draw_tokens(kSampleTokens, kSampleDraw); });
+  return state_->sample;
 }
 
 namespace {

@@ -62,6 +62,11 @@ struct RoutingSpec {
   std::shared_ptr<const DomainRouting> mixture;
   Seconds time{0};
   std::uint64_t seed = 0;
+  /// Runs of this many layers share the choices of their first.
+  std::int32_t layer_stride = 1;
+
+  /// The layer whose choices `layer` has.
+  std::int32_t source_layer(std::int32_t layer) const { return layer - layer % layer_stride; }
 
   friend bool operator==(const RoutingSpec&, const RoutingSpec&) = default;
 };
@@ -90,9 +95,9 @@ struct RoutedCounts {
 /// The routing of one layer: immutable, safe to share between threads.
 class LayerRouting {
  public:
-  /// `spec` must pass `check_routing`. Costs about a millisecond; some 10 ms with a binding group
-  /// limit and skew, where inclusion is estimated from 8,192 tokens of a stream of its own
-  /// (relative standard error about 1.5%, common to the experts of a group).
+  /// `spec` must pass `check_routing`. Costs about a millisecond; some 3 ms with a binding group
+  /// limit and skew, where inclusion is estimated from the sample (relative standard error about
+  /// 2%, common to the experts of a group).
   LayerRouting(const RoutingSpec& spec, std::int32_t layer);
   ~LayerRouting();
   LayerRouting(LayerRouting&&) noexcept;
@@ -111,6 +116,11 @@ class LayerRouting {
   /// Balanced: totals differ by at most 1 without a group limit (about 2 with). Trace: the recorded
   /// sets of a batch of tokens that is the same for all layers of one draw.
   std::vector<std::int16_t> draw_tokens(std::int64_t tokens, std::uint64_t draw) const;
+
+  /// Token sets that stand for the layer where sets are needed but no step is drawn, as fan-out
+  /// [kSampleTokens, top_k]: `draw_tokens` of a draw of their own, kept. Thread-safe.
+  static constexpr std::int64_t kSampleTokens = 4096;
+  const std::vector<std::int16_t>& sample() const;
 
   /// Counts per (source, expert) of `tokens_per_source` [sources]. Token by token while that is
   /// cheap; large sources are drawn as one binomial an expert, mended to the exact sum: marginal

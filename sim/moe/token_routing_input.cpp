@@ -149,11 +149,17 @@ GateShape gate_shape(const FfnSpec& layer, bool group_limited) {
 
 RoutingSpec routing_spec(const RoutingConfig& routing, const FfnSpec& layer, std::int32_t layers,
                          std::uint64_t seed, const std::string& scenario_file) {
+  RoutingSpec spec;
   if (routing.kind == RoutingModel::domains) {
-    return mixture_spec(routing, layer, layers, seed, scenario_file);
+    spec = mixture_spec(routing, layer, layers, seed, scenario_file);
+  } else {
+    spec = law_spec(routing, layer, seed, scenario_file);
+    check_routing(spec, scenario_file, "/routing");
   }
-  const RoutingSpec spec = law_spec(routing, layer, seed, scenario_file);
-  check_routing(spec, scenario_file, "/routing");
+  if (routing.distinct_layers && *routing.distinct_layers < layers) {
+    const auto distinct = static_cast<std::int32_t>(*routing.distinct_layers);
+    spec.layer_stride = (layers + distinct - 1) / distinct;
+  }
   return spec;
 }
 

@@ -396,31 +396,35 @@ double large_expected_max(std::span<const double> means, std::span<const double>
       laws.push_back({means[i], sd, sd > 0.0 ? (2.0 * sd * sd / means[i] - 1.0) / sd : 0.0});
     }
   }
+  // Highest first: where the maximum cannot lie yet, a few factors show it.
+  std::stable_sort(laws.begin(), laws.end(),
+                   [](const LargeLaw& a, const LargeLaw& b) { return a.mean > b.mean; });
   const double step = widest / 8.0;
   double expected = low;
   for (double x = low + 0.5 * step;; x += step) {
     double all_below = 1.0;
     std::size_t open = 0;
     std::size_t i = 0;
-    for (; i + kExpLanes <= laws.size(); i += kExpLanes) {
+    while (i < laws.size() && all_below > 1e-18) {
+      // A last incomplete row of lanes is filled up with the last law, whose results are ignored.
+      const std::size_t lanes = std::min(kExpLanes, laws.size() - i);
+      std::array<LargeLaw, kExpLanes> row;
+      for (std::size_t lane = 0; lane < kExpLanes; ++lane) {
+        row[lane] = laws[i + std::min(lane, lanes - 1)];
+      }
       ExpLanes cdf;
       std::array<bool, kExpLanes> is_certain{};
-      skewed_cdf(x, &laws[i], cdf, is_certain);
-      for (std::size_t lane = 0; lane < kExpLanes; ++lane) {
+      skewed_cdf(x, row.data(), cdf, is_certain);
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
         all_below *= cdf[lane];
         if (!is_certain[lane]) {
-          laws[open++] = laws[i + lane];  // factors of 1 from here on are left out
+          laws[open++] = row[lane];  // factors of 1 from here on are left out
         }
       }
+      i += lanes;
     }
-    for (; i < laws.size(); ++i) {
-      bool is_certain = false;
-      all_below *= skewed_cdf(x, laws[i].mean, laws[i].sd, laws[i].skewness, is_certain);
-      if (!is_certain) {
-        laws[open++] = laws[i];
-      }
-    }
-    laws.resize(open);
+    laws.erase(laws.begin() + static_cast<std::ptrdiff_t>(open),
+               laws.begin() + static_cast<std::ptrdiff_t>(i));
     expected += step * (1.0 - all_below);
     if (all_below > 1.0 - 1e-9) {
       return expected;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sim/base/error.h"
+#include "sim/base/stop.h"
 #include "sim/moe/layer_traffic.h"
 
 namespace moesim {
@@ -90,10 +91,7 @@ void LayerLoads::sample_fan_out(const Replicas& replicas) {
   const std::size_t slots = map.slot_expert.size();
   const std::size_t k = static_cast<std::size_t>(gate.top_k);
   const bool is_split = !map.split.empty();
-  const std::shared_ptr<const LayerTraffic> shared = LayerTraffic::of(*routing_);
-  const std::vector<std::int16_t> own =
-      shared == nullptr ? LayerTraffic::draw_sets(*routing_) : std::vector<std::int16_t>();
-  const std::vector<std::int16_t>& sets = shared == nullptr ? own : shared->sets();
+  const std::vector<std::int16_t>& sets = routing_->sample();
   RandomStream choice(1, "routing/replica");
   const std::size_t nodes = static_cast<std::size_t>(map.nodes());
   const auto node_of = [&](std::size_t rank) {
@@ -107,7 +105,7 @@ void LayerLoads::sample_fan_out(const Replicas& replicas) {
   std::int64_t distinct_ranks = 0;
   std::int64_t distinct_remote_ranks = 0;
   std::int64_t distinct_remote_nodes = 0;
-  for (std::int64_t t = 0; t < kFanOutTokens; ++t) {
+  for (std::int64_t t = 0; t < LayerRouting::kSampleTokens; ++t) {
     const std::int16_t* set = &sets[static_cast<std::size_t>(t) * k];
     const std::size_t source = static_cast<std::size_t>(t) % ranks;
     for (std::size_t j = 0; j < k; ++j) {
@@ -144,7 +142,7 @@ void LayerLoads::sample_fan_out(const Replicas& replicas) {
       squares[rank] += 2 * in_rank[rank]++ + 1;  // the square grows by 2 n + 1
     }
   }
-  const double per_token = 1.0 / static_cast<double>(kFanOutTokens);
+  const double per_token = 1.0 / static_cast<double>(LayerRouting::kSampleTokens);
   fan_out_.ranks = static_cast<double>(distinct_ranks) * per_token;
   if (!is_split) {
     // Where a token goes does not depend on where it comes from: exact means over sources.
@@ -331,10 +329,12 @@ RoutingProfiles::~RoutingProfiles() {
   }
 }
 
-const LayerLoads& RoutingProfiles::layer(std::int32_t layer) const {
-  MOESIM_CHECK(layer >= 0 && layer < layers(), "a layer of this model");
+const LayerLoads& RoutingProfiles::layer(std::int32_t asked_layer) const {
+  MOESIM_CHECK(asked_layer >= 0 && asked_layer < layers(), "a layer of this model");
+  const std::int32_t layer = source_layer(asked_layer);
   Layer& entry = *layers_[static_cast<std::size_t>(layer)];
   std::call_once(entry.once, [&] {
+    check_stopped();
     const auto index = static_cast<std::size_t>(layer);
     entry.loads = std::make_unique<const LayerLoads>(
         routings_.empty() ? LayerTraffic::shared(spec_, layer) : routings_[index],
@@ -343,7 +343,8 @@ const LayerLoads& RoutingProfiles::layer(std::int32_t layer) const {
   return *entry.loads;
 }
 
-const LoadProfile& RoutingProfiles::node(std::int32_t layer_index, int index) const {
+const LoadProfile& RoutingProfiles::node(std::int32_t asked_layer, int index) const {
+  const std::int32_t layer_index = source_layer(asked_layer);
   std::atomic<const LoadProfile*>& cell =
       layers_[static_cast<std::size_t>(layer_index)]->nodes[index];
   const LoadProfile* found = cell.load(std::memory_order_acquire);
@@ -369,6 +370,9 @@ LoadProfile RoutingProfiles::at(std::int32_t layer_index, double tokens) const {
   const LoadProfile* low = &node(layer_index, index);
   while (index > 0 && low->tokens > tokens) {
     low = &node(layer_index, --index);
+  }
+  if (low->tokens == tokens) {
+    return *low;
   }
   const LoadProfile* high = &node(layer_index, index + 1);
   while (index + 2 < kNodes && high->tokens <= tokens) {

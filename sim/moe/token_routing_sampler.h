@@ -51,8 +51,10 @@ class TokenSetSampler {
   /// Estimates P(expert is chosen) [experts] from `tokens` tokens under a group limit, where no
   /// closed form is known. Every selection counts not as one expert but as its distribution given
   /// the arrival times and the token's other experts (Rao-Blackwell), which leaves the noise of how
-  /// many selections a group gets: about 1.3 / sqrt(tokens), the same for a whole group.
-  std::vector<double> estimate_inclusion(RandomStream& stream, std::int64_t tokens) const;
+  /// many selections a group gets: about 1.3 / sqrt(tokens), the same for a whole group. `out`,
+  /// unless null, receives the tokens' sets as `draw` writes them.
+  std::vector<double> estimate_inclusion(RandomStream& stream, std::int64_t tokens,
+                                         std::int16_t* out = nullptr) const;
 
  private:
   struct AliasCell {
@@ -67,6 +69,7 @@ class TokenSetSampler {
     double total = 0.0;         ///< sum of weights
   };
   struct Scratch;
+  class InclusionSums;
 
   void build_alias(const Group& group);
   void draw_plain(RandomStream& stream, std::int64_t tokens, std::int16_t* out) const;

@@ -97,12 +97,8 @@ void add_share_finding(SimulationResult& result, const Scenario& stated) {
 }
 
 SimulationResult simulate_here(const Scenario& asked, const RunOptions& options) {
-  const auto check_stop = [&options] {
-    if (options.stop.stop_requested()) {
-      throw Stopped();
-    }
-  };
-  check_stop();
+  const StopScope stop(options.stop);
+  check_stopped();
   // A deployment with GPUs cut off does not run: figures are then those without the faults.
   const std::string outage = outage_of(asked);
   const std::optional<Scenario> without_faults =
@@ -154,7 +150,7 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   }
   const StepBatch batch = batch_of(scenario);
   const MemoryBudget memory = memory_budget(scenario, model.step_template(), batch);
-  check_stop();
+  check_stopped();
   const bool with_events = scenario.spec.fidelity != Fidelity::analytic;
   StepOutcome outcome =
       with_events ? run_events(scenario, model, batch, options) : run_analytic(model, batch);
@@ -179,7 +175,7 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
     }
   }
   add_alerts(result);
-  check_stop();
+  check_stopped();
   if (options.what_ifs) {
     add_what_ifs(result, scenario, routing, model);
   }

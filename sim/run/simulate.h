@@ -7,10 +7,10 @@
 
 #include <functional>
 #include <memory>
-#include <stdexcept>
 #include <stop_token>
 
 #include "sim/base/sim_time.h"
+#include "sim/base/stop.h"
 #include "sim/input/scenario.h"
 #include "sim/run/result.h"
 
@@ -34,13 +34,7 @@ struct RunOptions {
   bool echo_scenario = true;  ///< fill `SimulationResult::scenario`
   /// Serving under event fidelity: called once with the times of every request.
   std::function<void(const ServingRecord&)> recorded;
-  std::stop_token stop;  ///< asks a long run to end: it then throws Stopped
-};
-
-/// Thrown by a run whose stop token was set; there is no partial answer.
-class Stopped : public std::runtime_error {
- public:
-  Stopped() : std::runtime_error("stopped before the answer was complete") {}
+  std::stop_token stop;  ///< asks a long run to end: it then throws Stopped, without an answer
 };
 
 /// Simulates one scenario. Throws InputError only for files that the scenario names (recorded

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/base/quantity_text.h"
+#include "sim/base/stop.h"
 #include "sim/run/offload_step.h"
 #include "sim/run/step_metrics.h"
 
@@ -188,7 +189,10 @@ void add_what_ifs(SimulationResult& result, const Scenario& scenario, const Rout
   // Each alternative is independent of the others, so the order of evaluation cannot be seen in the
   // answer.
   result.what_ifs.resize(planned.size());
+  const StopScope* const caller = StopScope::current();
   tbb::parallel_for(std::size_t{0}, planned.size(), [&](std::size_t i) {
+    const StopScope scope(caller);
+    check_stopped();
     const std::string& change = planned[i].change;
     const bool is_other_routing = change.starts_with("/routing");
     // Plans for activated experts look at the batch.

@@ -190,7 +190,7 @@ int main(int argc, char** argv) {
   benchSlider(window, "slider: batch per GPU, 300 steps, key to painted answer",
               "/workload/batch_per_gpu", 300);
   benchSlider(window, "slider: context tokens, 300 steps", "/workload/context_tokens", 300);
-  benchSlider(window, "slider: skew of the routing, 20 steps", "/routing/sigma", 20);
+  benchSlider(window, "slider: skew of the routing, 300 steps", "/routing/sigma", 300);
 
   QElapsedTimer opening;
   const Timeline timeline = millionSpans();

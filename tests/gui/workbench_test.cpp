@@ -128,6 +128,27 @@ TEST_F(GuiWorkbench, APinnedAnswerStaysWhileTheScenarioMovesOn) {
   EXPECT_LT(*figure(workbench.answer()->result, "output_tokens_per_s_per_gpu"), before);
 }
 
+TEST_F(GuiWorkbench, WhereAllLayersTakeTooLongAPreviewOfAFewComesFirst) {
+  workbench.evaluator().setPreviewBeyond(0);
+  ASSERT_TRUE(workbench.open("quickstart"));
+  ASSERT_TRUE(waitIdle(workbench));
+  std::vector<std::int64_t> layers;
+  QObject::connect(&workbench, &Workbench::answerChanged, &workbench, [&] {
+    layers.push_back(workbench.answer()->previewLayers);
+    if (layers.size() == 1) {
+      workbench.pin();  // a preview is no baseline: the answer after it is
+    }
+  });
+  ASSERT_TRUE(workbench.setField("/routing/sigma", Json(0.4)));
+  ASSERT_TRUE(waitIdle(workbench));
+  ASSERT_GE(layers.size(), 2u);
+  EXPECT_EQ(layers.front(), 3);
+  EXPECT_EQ(layers.back(), 0);
+  ASSERT_NE(workbench.pinned(), nullptr);
+  EXPECT_EQ(workbench.pinned()->previewLayers, 0);
+  EXPECT_EQ(workbench.pinned()->number, workbench.number());
+}
+
 TEST(GuiText, ChangesAreAgainstThePinnedValue) {
   EXPECT_EQ(changeText(110, 100), "+10%");
   EXPECT_EQ(changeText(95, 100), "−5.0%");

@@ -7,6 +7,7 @@
 
 #include "sim/base/error.h"
 #include "sim/base/random.h"
+#include "sim/moe/expert_demand.h"
 
 namespace moesim {
 namespace {
@@ -176,6 +177,26 @@ TEST(SwapMinimisingOrder, GroupsRequestsThatShareExperts) {
   EXPECT_EQ(replay_expert_cache(trace, cache).misses, 20);
   const std::vector<int> order = swap_minimising_order(trace);
   EXPECT_EQ(replay_expert_cache(trace.reordered(order), cache).misses, 4);
+}
+
+TEST(ExpertDemand, AFractionThatIsNotGivenMakesRoomForTheOneThatIs) {
+  // Usual in decode: 0.14 repeat, 0.79 follow the layer before; the two must sum below 1.
+  LocalityConfig follows;
+  follows.affinity_fraction = 0.98;
+  EXPECT_NEAR(locality_of(follows, true).repeat_fraction, 0.01, 1e-12);
+  LocalityConfig repeats;
+  repeats.repeat_fraction = 0.9;
+  EXPECT_NEAR(locality_of(repeats, true).affinity_fraction, 0.09, 1e-12);
+  for (const bool is_decode : {false, true}) {
+    for (const double given : {0.0, 0.5, 0.86, 0.99}) {
+      LocalityConfig one;
+      one.affinity_fraction = given;
+      EXPECT_EQ(problem_of(locality_of(one, is_decode)), "") << given;
+      one = {};
+      one.repeat_fraction = given;
+      EXPECT_EQ(problem_of(locality_of(one, is_decode)), "") << given;
+    }
+  }
 }
 
 TEST(ExpertTrace, BatchesNeedTheUnionOfTheirTokens) {

@@ -327,5 +327,46 @@ TEST(ExpertScenario, KeysThatDoNotFitEachOtherAreNamedTogether) {
                        ::testing::HasSubstr("/routing/bursts/0/domain: \"b\" is no domain")));
 }
 
+TEST(DistinctLayers, AsManyAsThereAreChangeNothing) {
+  for (const Fidelity fidelity : {Fidelity::analytic, Fidelity::event}) {
+    const auto seconds = [&](std::optional<std::int64_t> layers) {
+      return step_seconds(skewed([&](ScenarioSpec& spec) {
+        spec.fidelity = fidelity;
+        spec.routing.distinct_layers = layers;
+      }));
+    };
+    EXPECT_EQ(seconds(std::nullopt), seconds(32));  // Mixtral has 32
+    EXPECT_NE(seconds(std::nullopt), seconds(4));
+  }
+}
+
+TEST(DistinctLayers, OneStandsForAll) {
+  // One popularity: the closed form of 32 equal layers, which any seed's layer 0 shows.
+  const Scenario one = skewed([](ScenarioSpec& spec) { spec.routing.distinct_layers = 1; });
+  const StepCostModel model(one, routing_of(one));
+  const LoadProfile first = model.loads().profile(0, 1000);
+  for (const std::int64_t layer : {1, 17, 31}) {
+    EXPECT_EQ(model.loads().profile(layer, 1000).hottest_rank_load, first.hottest_rank_load);
+  }
+  EXPECT_EQ(model.loads().copy_of(17), 17);
+}
+
+TEST(DistinctLayers, FewComeCloseToAll) {
+  // The hottest of 8 ranks varies by some 20% between layers of sigma 0.7; experts are about half
+  // of the step: 8 layers give the mean of 32 to about 0.5 * 20% / sqrt(8) = 3.5% at one sigma.
+  const auto seconds = [](std::optional<std::int64_t> layers) {
+    return step_seconds(skewed([&](ScenarioSpec& spec) { spec.routing.distinct_layers = layers; }));
+  };
+  EXPECT_NEAR(seconds(8) / seconds(std::nullopt), 1.0, 0.1);
+}
+
+TEST(DistinctLayers, CopiesDrawTokensOfTheirOwn) {
+  const Scenario one = skewed([](ScenarioSpec& spec) { spec.routing.distinct_layers = 1; });
+  const StepCostModel model(one, routing_of(one));
+  const PassLoads first = draw_pass(model, 0, 32, 1, false);
+  EXPECT_EQ(draw_pass(model, 0, 32, 1, false).rank_max_over_mean, first.rank_max_over_mean);
+  EXPECT_NE(draw_pass(model, 1, 32, 1, false).rank_max_over_mean, first.rank_max_over_mean);
+}
+
 }  // namespace
 }  // namespace moesim
