@@ -135,7 +135,8 @@ CommandBody define_plan(CLI::App& app, const CommandContext& context) {
                  "folder for launch scripts of vLLM, SGLang and TensorRT-LLM, their option files, "
                  "placements, scenarios and plan.json");
   app.add_flag("--no-confirm", arguments->no_confirm,
-               "leave out the confirmation of the finalists with events");
+               "size by single steps alone: no growth until requests are served over time, no "
+               "confirmation of the finalists with events");
   app.add_flag("--quiet", arguments->quiet, "print nothing but errors");
   return [arguments, context] { return plan(*arguments, context); };
 }

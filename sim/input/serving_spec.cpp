@@ -77,7 +77,9 @@ const Fields<PrefillPoolSpec>& fields_of(const PrefillPoolSpec*) {
           .add("expert", &PrefillPoolSpec::expert,
                {.doc = "as /parallelism/expert", .min = 1, .max = 65536})
           .add("expert_tensor", &PrefillPoolSpec::expert_tensor,
-               {.doc = "as /parallelism/expert_tensor", .min = 1, .max = 65536});
+               {.doc = "as /parallelism/expert_tensor", .min = 1, .max = 65536})
+          .add("overlap", &PrefillPoolSpec::overlap,
+               {.doc = "as /communication/overlap; absent: the same"});
   return table;
 }
 

@@ -16,6 +16,8 @@
 
 namespace moesim {
 
+enum class OverlapRule : std::uint8_t;  // input/scenario.h
+
 enum class ArrivalProcess : std::uint8_t {
   automatic,
   closed,
@@ -48,6 +50,7 @@ struct PrefillPoolSpec {
   std::optional<std::int64_t> data;
   std::optional<std::int64_t> expert;
   std::int64_t expert_tensor = 1;
+  std::optional<OverlapRule> overlap;  ///< absent: that of the decoding instances
 };
 
 /// One instance stops at `at_s` and is back `recovery_s` later; its requests start again elsewhere.

@@ -60,6 +60,8 @@ Scenario prefill_scenario(const Scenario& scenario) {
                               .expert = prefill.ways.expert,
                               .expert_tensor = prefill.ways.expert_tensor,
                               .pipeline = 1};
+  prefill.spec.communication.overlap =
+      scenario.spec.serving.prefill_pool.overlap.value_or(prefill.spec.communication.overlap);
   return prefill;
 }
 

@@ -412,6 +412,7 @@ SteadyState steady_state(const Scenario& scenario, ServingPlan& plan, const Requ
   if (plan.prefill && solver.prefill_capacity() < state.capacity_per_s) {
     state.capacity_per_s = solver.prefill_capacity();
     state.limited_by = "the prefill pool";
+    state.prefill_limits = true;
   }
   const ArrivalProcess process = scenario.spec.workload.arrival_process();
   const double requests = static_cast<double>(std::min<std::int64_t>(stream.count(), 1LL << 52));

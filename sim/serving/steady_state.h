@@ -20,11 +20,12 @@
 namespace moesim {
 
 struct SteadyState {
-  bool is_stable = true;      ///< open loop: the rate is below `capacity_per_s`
-  double capacity_per_s = 0;  ///< requests a second, whole system, at the largest batch
-  double largest_batch = 0;   ///< sequences a replica
-  std::string limited_by;     ///< what bounds that batch
-  double requests_per_s = 0;  ///< finished, ramp and drain included
+  bool is_stable = true;        ///< open loop: the rate is below `capacity_per_s`
+  double capacity_per_s = 0;    ///< requests a second, whole system, at the largest batch
+  double largest_batch = 0;     ///< sequences a replica
+  std::string limited_by;       ///< what bounds that batch
+  bool prefill_limits = false;  ///< the prefill pool bounds the rate
+  double requests_per_s = 0;    ///< finished, ramp and drain included
   double steady_requests_per_s = 0;
   double ttft_s = 0;
   double queueing_s = 0;  ///< part of it before the first chunk

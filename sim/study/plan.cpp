@@ -10,6 +10,7 @@
 #include <set>
 
 #include "sim/study/plan_confirm.h"
+#include "sim/study/plan_growth.h"
 #include "sim/study/plan_scenarios.h"
 #include "sim/study/plan_sensitivity.h"
 #include "sim/study/queueing.h"
@@ -18,6 +19,7 @@
 namespace moesim {
 namespace {
 
+constexpr std::size_t kPerKind = 3;    // layouts shown of a cluster and mode
 constexpr std::size_t kConfirmed = 4;  // finalists run as events ...
 constexpr std::size_t kServed = 2;     // ... and with their requests over time
 
@@ -406,23 +408,35 @@ ServicePlan plan_service(const ServiceRequest& service, const PlanRequest& reque
   report(0.4);
   plan.left_out = points.left_out;
   plan.evaluated = points.evaluated;
-  plan.options = cheapest_options(points, service, request, prices);
+  plan.front = front_of(points, service, request);
+  if (options.front_ready) {
+    options.front_ready();
+  }
+  const std::size_t candidates = options.confirm ? 2 * kPerKind : kPerKind;
+  plan.options = cheapest_options(points, service, request, prices, 0, candidates);
   plan.robust =
       cheapest_options(points, service, request, prices, normal_quantile(request.confidence), 1);
   fill_in_scenarios(plan.robust, service, request, cards);
-  fill_in_bands(plan.options, points, service, request, prices);
   fill_in_scenarios(plan.options, service, request, cards);
+  if (options.confirm) {
+    std::int64_t refused = 0;
+    plan.options =
+        served_options(std::move(plan.options), service, request, cards, prices, kPerKind, refused);
+    if (refused > 0) {
+      plan.left_out.emplace_back("too slow for its requests over time with the GPUs allowed",
+                                 refused);
+    }
+    plan.robust =
+        served_options(std::move(plan.robust), service, request, cards, prices, 1, refused);
+  }
+  fill_in_bands(plan.options, points, service, request, prices);
   mark_alike(plan.options);
-  plan.front = front_of(points, service, request);
   for (const PoolPoint& point : points.points) {
     if (point.role != PoolRole::prefill) {
       const bool first = plan.fewest_gpus == 0;
       plan.least_tpot_s = first ? point.step_s : std::min(plan.least_tpot_s, point.step_s);
       plan.fewest_gpus = first ? point.layout.gpus : std::min(plan.fewest_gpus, point.layout.gpus);
     }
-  }
-  if (options.front_ready) {
-    options.front_ready();
   }
   report(0.5);
   if (!plan.options.empty()) {

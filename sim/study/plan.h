@@ -98,7 +98,7 @@ struct ServicePlan {
 
 struct PlanOptions {
   bool confirm = true;
-  /// Called once options, bands and front are known, before sensitivities and confirmation.
+  /// Called once the front is known, before options, sensitivities and confirmation.
   std::function<void()> front_ready;
   std::function<void(double fraction)> progress;
 };

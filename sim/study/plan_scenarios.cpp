@@ -61,6 +61,7 @@ ScenarioSpec serving_scenario(const PlanOption& option, const ServiceRequest& se
     serving.prefill_pool.instances = option.pools.front().instances;
     serving.prefill_pool.nodes = std::max<std::int64_t>(1, reading.gpus / gpus_per_node);
     serving.prefill_pool.tensor = reading.tensor;
+    serving.prefill_pool.overlap = reading.overlap;
   }
   return spec;
 }
