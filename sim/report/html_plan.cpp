@@ -30,17 +30,16 @@ void add_options(HtmlPage& page, const ServicePlan& plan) {
          usd_cell(option.usd_low),
          usd_cell(option.usd_high),
          {std::to_string(option.gpus), static_cast<double>(option.gpus)},
-         {option.cluster, std::nullopt},
-         {choice_name(option.mode), std::nullopt},
+         {option.cluster + ", " + choice_name(option.mode), std::nullopt},
          seconds_cell(option.ttft_s),
          seconds_cell(option.tpot_s),
          {plain_number_text(option.tokens_per_s_per_gpu, 4), option.tokens_per_s_per_gpu},
          {pools, std::nullopt},
-         {option.same_as_best ? "not distinguishable from the cheapest" : "", std::nullopt}});
+         {option.same_as_best ? "not distinguishable" : "", std::nullopt}});
     marked.push_back(marked.empty() || option.same_as_best);
   }
-  page.table({"$/h", "low", "high", "GPUs", "cluster", "mode", "first token", "token",
-              "tokens/s/GPU", "pools", "remark"},
+  page.table({"$/h", "low", "high", "GPUs", "deployment", "first token", "token", "tokens/s/GPU",
+              "pools", "from the cheapest"},
              rows, marked);
 }
 
