@@ -217,6 +217,7 @@ void check_model(const ScenarioSpec& spec, const ModelCard& model, const Paralle
     diagnostics.add(file, "/capacity/factor", "is missing",
                     "dropping needs a capacity factor, for example 1.25");
   }
+  check_fault_times(spec, file, diagnostics);
   if (spec.workload.kind == WorkloadKind::serving) {
     check_serving(spec, model, file, diagnostics);
     return;

@@ -139,6 +139,8 @@ enum class Fidelity : std::uint8_t { analytic, event, flow };
 struct FaultSpec {
   std::string where;         ///< a node ("node3/gpu1") or a link ("node0/gpu0 -- pod0/leaf0")
   double rate_fraction = 0;  ///< of the rate that is left; 0: dead
+  std::optional<double> at_s = {};     ///< serving: when it begins; absent: it is always there
+  std::optional<double> lasts_s = {};  ///< serving, with at_s; absent: as /recovery says
 };
 
 enum class BackgroundKind : std::uint8_t {
@@ -189,6 +191,7 @@ struct ScenarioSpec {
   RuntimeConfig runtime;
   ServingConfig serving;
   SloConfig slo;
+  AlertConfig alerts;
   Fidelity fidelity = Fidelity::analytic;
   std::vector<FaultSpec> faults;
   std::vector<BackgroundSpec> background;

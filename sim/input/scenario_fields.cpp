@@ -339,7 +339,19 @@ const Fields<FaultSpec>& fields_of(const FaultSpec*) {
                {.doc = "share of the rate that is left, below 1; 0: dead",
                 .unit = "fraction",
                 .min = 0,
-                .max = 0.999999});
+                .max = 0.999999})
+          .add("at_s", &FaultSpec::at_s,
+               {.doc = "serving: when it begins, in the first instance; absent: it is there all "
+                       "the time, in every instance",
+                .unit = "s",
+                .min = 0,
+                .max = 1e9})
+          .add("lasts_s", &FaultSpec::lasts_s,
+               {.doc = "serving, with at_s: until all is as before; absent: as /recovery says",
+                .unit = "s",
+                .min = 0,
+                .max = 1e9,
+                .min_exclusive = true});
   return table;
 }
 
@@ -414,6 +426,8 @@ const Fields<ScenarioSpec>& fields_of(const ScenarioSpec*) {
           .add("runtime", &ScenarioSpec::runtime, {.doc = "how the GPUs run a step"})
           .add("serving", &ScenarioSpec::serving, {.doc = "batching, cache and replicas over time"})
           .add("slo", &ScenarioSpec::slo, {.doc = "what the operator promises"})
+          .add("alerts", &ScenarioSpec::alerts,
+               {.doc = "what may be exceeded before the report raises an alert"})
           .add("fidelity", &ScenarioSpec::fidelity, {.doc = "how closely the step is simulated"})
           .add("faults", &ScenarioSpec::faults, {.doc = "dead or slow parts, and what they cost"})
           .add("background", &ScenarioSpec::background,

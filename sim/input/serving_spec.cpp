@@ -174,6 +174,67 @@ const Fields<SloConfig>& fields_of(const SloConfig*) {
   return table;
 }
 
+const Fields<AlertConfig>& fields_of(const AlertConfig*) {
+  static const Fields<AlertConfig> table =
+      Fields<AlertConfig>("alerts", "what may be exceeded before the report raises an alert")
+          .add("window_s", &AlertConfig::window_s,
+               {.doc = "serving: figures are judged over so long; absent: a twentieth of the run",
+                .unit = "s",
+                .min = 0,
+                .max = 1e9,
+                .min_exclusive = true})
+          .add("slo_missed_fraction", &AlertConfig::slo_missed_fraction,
+               {.doc = "of the requests that arrive in a window, beyond a limit of /slo",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
+          .add("queue_growth_fraction", &AlertConfig::queue_growth_fraction,
+               {.doc = "of the arrivals, by which the queue grows three windows in a row",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
+          .add("kv_cache_fraction", &AlertConfig::kv_cache_fraction,
+               {.doc = "of the cache in use, mean over a window",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
+          .add("preempted_fraction", &AlertConfig::preempted_fraction,
+               {.doc = "of all requests, preempted", .unit = "fraction", .min = 0, .max = 1})
+          .add("rank_load_max_over_mean", &AlertConfig::rank_load_max_over_mean,
+               {.doc = "busiest GPU's load over the mean, mean over layers", .min = 1, .max = 1e6})
+          .add("expert_load_max_over_mean", &AlertConfig::expert_load_max_over_mean,
+               {.doc = "serving: hottest expert's load over the mean, mean over layers",
+                .min = 1,
+                .max = 1e6})
+          .add("dropped_fraction", &AlertConfig::dropped_fraction,
+               {.doc = "serving: selections dropped at full experts",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1})
+          .add("link_utilisation", &AlertConfig::link_utilisation,
+               {.doc = "serving: of the busiest GPU's network rate, mean over a decode step",
+                .unit = "fraction",
+                .min = 0,
+                .max = 1});
+  return table;
+}
+
+void check_fault_times(const ScenarioSpec& spec, const std::string& file,
+                       Diagnostics& diagnostics) {
+  for (std::size_t i = 0; i < spec.faults.size(); ++i) {
+    const FaultSpec& fault = spec.faults[i];
+    const std::string at = "/faults/" + std::to_string(i);
+    if (fault.at_s && spec.workload.kind != WorkloadKind::serving) {
+      diagnostics.add(file, at + "/at_s", "a single step has no time",
+                      "leave it out, or /workload/kind serving");
+    }
+    if (fault.lasts_s && !fault.at_s) {
+      diagnostics.add(file, at + "/lasts_s", "needs /faults/" + std::to_string(i) + "/at_s",
+                      "a fault without a beginning is there all the time");
+    }
+  }
+}
+
 void check_serving(const ScenarioSpec& spec, const ModelCard& model, const std::string& file,
                    Diagnostics& diagnostics) {
   const WorkloadSpec& workload = spec.workload;

@@ -91,6 +91,20 @@ struct SloConfig {
   std::optional<double> latency_s;
 };
 
+/// What a run may do before it raises an alert (run/serving_alerts.h). Every rule says "above".
+struct AlertConfig {
+  std::optional<double> window_s;        ///< figures are judged over so long; absent: run / 20
+  double slo_missed_fraction = 0.1;      ///< of a window's requests, beyond a limit of /slo
+  double queue_growth_fraction = 0.1;    ///< of a window's arrivals, gained by the queue
+  double kv_cache_fraction = 0.95;       ///< of the cache in use, mean over a window
+  double preempted_fraction = 0.01;      ///< of all requests
+  double rank_load_max_over_mean = 1.5;  ///< busiest GPU, mean over layers
+  double expert_load_max_over_mean = 8;  ///< hottest expert, mean over layers
+  double dropped_fraction = 0.01;        ///< of the selections, at full experts
+  double link_utilisation = 0.9;         ///< of the busiest GPU's network rate, mean over a step
+};
+
+const Fields<AlertConfig>& fields_of(const AlertConfig*);
 const Fields<PrefillPoolSpec>& fields_of(const PrefillPoolSpec*);
 const Fields<FailureSpec>& fields_of(const FailureSpec*);
 const Fields<ServingConfig>& fields_of(const ServingConfig*);
@@ -99,6 +113,8 @@ const Fields<SloConfig>& fields_of(const SloConfig*);
 struct ScenarioSpec;
 struct ModelCard;
 
+/// Times of faults belong to serving runs.
+void check_fault_times(const ScenarioSpec& spec, const std::string& file, Diagnostics& diagnostics);
 /// Checks of a serving workload that involve more than one key.
 void check_serving(const ScenarioSpec& spec, const ModelCard& model, const std::string& file,
                    Diagnostics& diagnostics);

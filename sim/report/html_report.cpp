@@ -264,9 +264,7 @@ std::string html_report(const SimulationResult& result, const DeploymentDetails&
     page.paragraph(finding);
   }
   for (const Alert& alert : result.alerts) {
-    page.paragraph("Alert " + alert.kind + ": " + plain_number_text(alert.value) + " (" +
-                       alert.where + "), above " + plain_number_text(alert.threshold),
-                   "bad");
+    page.paragraph("Alert " + alert_text(alert), "bad");
   }
   add_breakdown(page, result);
   add_latencies(page, details);

@@ -112,10 +112,7 @@ void write_text(std::ostream& out, const SimulationResult& result) {
     }
   }
   for (const Alert& alert : result.alerts) {
-    out << wrapped("ALERT " + alert.kind + ": " + plain_number_text(alert.value) + " (" +
-                       alert.where + "), above " + plain_number_text(alert.threshold),
-                   2)
-        << "\n";
+    out << wrapped("ALERT " + alert_text(alert), 2) << "\n";
   }
   std::string basis;
   for (const auto& [name, share] : result.basis_share) {
@@ -195,6 +192,9 @@ void write_markdown(std::ostream& out, const SimulationResult& result) {
     }
   }
   out << "\n";
+  for (const Alert& alert : result.alerts) {
+    out << "- **Alert** " << alert_text(alert) << "\n";
+  }
   for (const std::string& finding : result.findings) {
     out << "- " << finding << "\n";
   }
@@ -227,6 +227,13 @@ void write_report(std::ostream& out, const SimulationResult& result, ReportForma
       write_markdown(out, result);
       break;
   }
+}
+
+std::string alert_text(const Alert& alert) {
+  return alert.kind + ": " + plain_number_text(alert.value) + " (" + alert.where + "), above " +
+         plain_number_text(alert.threshold) +
+         (alert.time_s ? ", first at " + quantity_text(Seconds(*alert.time_s)) : "") +
+         (alert.advice.empty() ? "" : "; " + alert.advice);
 }
 
 std::string report_text(const SimulationResult& result, ReportFormat format) {

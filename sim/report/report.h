@@ -21,6 +21,9 @@ std::span<const Choice<ReportFormat>> choices_of(ReportFormat);
 void write_report(std::ostream& out, const SimulationResult& result, ReportFormat format);
 std::string report_text(const SimulationResult& result, ReportFormat format);
 
+/// "expert_imbalance: 1.7 (busiest GPU, mean over layers), above 1.5, first at 48 s; what to do".
+std::string alert_text(const Alert& alert);
+
 /// The result as one JSON object: schema "moesim/result/1".
 Json result_json(const SimulationResult& result);
 

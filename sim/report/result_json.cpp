@@ -98,6 +98,12 @@ Json result_json(const SimulationResult& result) {
     entry.set("where", alert.where);
     entry.set("value", alert.value);
     entry.set("threshold", alert.threshold);
+    if (alert.time_s) {
+      entry.set("time_s", *alert.time_s);
+    }
+    if (!alert.advice.empty()) {
+      entry.set("advice", alert.advice);
+    }
     alerts.push_back(std::move(entry));
   }
   json.set("alerts", std::move(alerts));

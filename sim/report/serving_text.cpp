@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "sim/base/quantity_text.h"
+#include "sim/report/report.h"
 #include "sim/report/text_layout.h"
 
 namespace moesim {
@@ -146,10 +147,7 @@ void write_serving_text(std::ostream& out, const SimulationResult& result) {
     }
   }
   for (const Alert& alert : result.alerts) {
-    out << wrapped("ALERT " + alert.kind + ": " + plain_number_text(alert.value) + " (" +
-                       alert.where + "), above " + plain_number_text(alert.threshold),
-                   2)
-        << "\n";
+    out << wrapped("ALERT " + alert_text(alert), 2) << "\n";
   }
 }
 

@@ -52,11 +52,14 @@ struct Feasibility {
   std::vector<std::string> reasons;  ///< what is missing and what would fit
 };
 
+/// A rule of /alerts that was broken: `value` above `threshold`.
 struct Alert {
   std::string kind;
   std::string where;
   double value = 0;
   double threshold = 0;
+  std::optional<double> time_s = {};  ///< of a serving run: when it first was
+  std::string advice = {};            ///< what to do
 };
 
 /// Seconds of the step by op kind, exposed on the rank that the others wait for.

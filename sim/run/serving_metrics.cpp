@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "sim/base/quantity_text.h"
+#include "sim/run/serving_alerts.h"
 #include "sim/run/step_metrics.h"
 
 namespace moesim {
@@ -68,7 +69,6 @@ struct Counted {
   double prompt_tokens = 0;
   double cached_tokens = 0;
   double output_tokens = 0;
-  double preempted = 0;
   double from_s = 0;  ///< first arrival
   double to_s = 0;    ///< last token
 };
@@ -87,23 +87,18 @@ Counted count_requests(const Scenario& scenario, const ServingRecord& record) {
     counted.to_s = std::max(counted.to_s, request.finish_s);
     const double ttft = request.first_token_s - request.arrival_s;
     const double latency = request.finish_s - request.arrival_s;
-    double tpot = 0;
     counted.ttft.push_back(ttft);
     counted.latency.push_back(latency);
     counted.queueing.push_back(request.admitted_s - request.arrival_s);
     if (request.output > 1) {
-      tpot = (request.finish_s - request.first_token_s) / static_cast<double>(request.output - 1);
-      counted.tpot.push_back(tpot);
+      counted.tpot.push_back((request.finish_s - request.first_token_s) /
+                             static_cast<double>(request.output - 1));
     }
     counted.done += 1;
     counted.prompt_tokens += request.prompt;
     counted.cached_tokens += request.cached;
     counted.output_tokens += request.output;
-    counted.preempted += request.preemptions > 0 ? 1 : 0;
-    const bool keeps = (!slo.ttft_s || ttft <= *slo.ttft_s) &&
-                       (!slo.tpot_s || tpot <= *slo.tpot_s) &&
-                       (!slo.latency_s || latency <= *slo.latency_s);
-    counted.good += keeps ? 1 : 0;
+    counted.good += keeps_promise(slo, request) ? 1 : 0;
   }
   counted.from_s = std::max(counted.from_s, 0.0);
   return counted;
@@ -358,14 +353,6 @@ void add_serving_metrics(SimulationResult& result, const Scenario& scenario,
                     (busy * own_gpus + prefill_busy * (gpus - own_gpus)) / gpus,
                     counted.output_tokens);
   add_series(result, record, gpus, instances);
-  if (record.lost_requests > 0) {
-    result.alerts.push_back(
-        {"instance_failure", "requests that started anew", record.lost_requests, 0});
-  }
-  if (counted.preempted > 0.01 * counted.done) {
-    result.alerts.push_back(
-        {"preemption", "share of requests preempted", counted.preempted / counted.done, 0.01});
-  }
 }
 
 void check_backlog(SimulationResult& result, const Scenario& scenario, const SteadyState& state,

@@ -2,6 +2,7 @@
 #include "sim/run/simulate.h"
 
 #include <tbb/task_arena.h>
+#include <algorithm>
 #include <optional>
 
 #include "sim/base/quantity_text.h"
@@ -11,6 +12,7 @@
 #include "sim/run/expert_metrics.h"
 #include "sim/run/fault_cost.h"
 #include "sim/run/offload_step.h"
+#include "sim/run/serving_faults.h"
 #include "sim/run/simulate_serving.h"
 #include "sim/run/step_metrics.h"
 #include "sim/run/version.h"
@@ -19,15 +21,14 @@
 namespace moesim {
 namespace {
 
-constexpr double kRankAlert =
-    1.5;  // busiest GPU over the mean above which the report raises an alert
-
-void add_alerts(SimulationResult& result) {
+void add_alerts(SimulationResult& result, const AlertConfig& rules) {
   if (const NamedMetric* rank = result.find("rank_load_max_over_mean")) {
     const double value = std::get<Metric>(rank->value).value;
-    if (value > kRankAlert) {
-      result.alerts.push_back(
-          {"expert_imbalance", "busiest GPU, mean over layers", value, kRankAlert});
+    if (value > rules.rank_load_max_over_mean) {
+      result.alerts.push_back({"expert_imbalance", "busiest GPU, mean over layers", value,
+                               rules.rank_load_max_over_mean, std::nullopt,
+                               "place on the loads served (/placement/policy eplb, redundant "
+                               "/placement/slots)"});
     }
   }
 }
@@ -96,9 +97,15 @@ void add_share_finding(SimulationResult& result, const Scenario& stated) {
       "% of the network rate (a uniform exchange as flows)");
 }
 
-SimulationResult simulate_here(const Scenario& asked, const RunOptions& options) {
+SimulationResult simulate_here(const Scenario& given, const RunOptions& options) {
   const StopScope stop(options.stop);
   check_stopped();
+  // Faults with a beginning are the serving run's own matter (serving_faults.h).
+  const bool has_timed = std::any_of(given.spec.faults.begin(), given.spec.faults.end(),
+                                     [](const FaultSpec& fault) { return fault.at_s.has_value(); });
+  const std::optional<Scenario> lasting =
+      has_timed ? std::optional(without_timed_faults(given)) : std::nullopt;
+  const Scenario& asked = lasting ? *lasting : given;
   // A deployment with GPUs cut off does not run: figures are then those without the faults.
   const std::string outage = outage_of(asked);
   const std::optional<Scenario> without_faults =
@@ -116,7 +123,7 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
   result.version = version_text();
   result.seed = scenario.spec.seed;
   if (options.echo_scenario) {
-    result.scenario = write_object(asked.spec);
+    result.scenario = write_object(given.spec);
   }
   result.title = scenario.spec.name.empty() ? scenario.model->name + " on " + scenario.cluster->name
                                             : scenario.spec.name;
@@ -124,7 +131,7 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
     result.card_hashes = scenario.card_hashes;
   }
   if (scenario.spec.workload.kind == WorkloadKind::serving) {
-    simulate_serving(result, scenario, options);
+    simulate_serving(result, scenario, given, options);
     if (is_shared) {
       add_share_finding(result, stated);
     }
@@ -174,7 +181,7 @@ SimulationResult simulate_here(const Scenario& asked, const RunOptions& options)
           "fit: smaller experts (/precision/experts) or /offload/experts nvme");
     }
   }
-  add_alerts(result);
+  add_alerts(result, scenario.spec.alerts);
   check_stopped();
   if (options.what_ifs) {
     add_what_ifs(result, scenario, routing, model);

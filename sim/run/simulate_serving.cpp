@@ -8,6 +8,8 @@
 #include "sim/base/error.h"
 #include "sim/base/quantity_text.h"
 #include "sim/run/expert_history.h"
+#include "sim/run/serving_alerts.h"
+#include "sim/run/serving_faults.h"
 #include "sim/run/serving_metrics.h"
 
 namespace moesim {
@@ -44,7 +46,7 @@ double steps_band(const ServingPlan& plan, const RequestStream& stream, const St
 
 }  // namespace
 
-void simulate_serving(SimulationResult& result, const Scenario& scenario,
+void simulate_serving(SimulationResult& result, const Scenario& scenario, const Scenario& asked,
                       const RunOptions& options) {
   if (options.timeline != nullptr) {
     throw InputError(scenario.file, "/workload/kind", "a serving run records no timeline",
@@ -70,11 +72,18 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
     add_steady_metrics(result, scenario, plan, stream, state);
     add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
     add_serving_findings(result, state);
+    add_expert_alerts(result, scenario, plan, state.decode_batch, state.context, 0);
+    if (!plan.outages.empty() ||
+        without_timed_faults(asked).spec.faults.size() < asked.spec.faults.size()) {
+      result.findings.push_back(
+          "the closed form knows no failure that comes and goes: ask with fidelity event");
+    }
     if (options.what_ifs) {
       add_serving_what_ifs(result, scenario, plan);
     }
     return;
   }
+  plan_timed_faults(plan, asked);
   // The closed form knows the beginning alone: a placement that is mended later may serve more.
   if (!plan.serving.timeline->experts_change() &&
       !check_serving_rate(result, scenario, state, kHopelessLoad)) {
@@ -91,6 +100,15 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario,
   }
   add_serving_metrics(result, scenario, plan, record);
   add_expert_history(result, plan, record);
+  add_fault_history(result, plan, record);
+  add_serving_alerts(result, scenario, plan, record);
+  const PoolTotals& totals = record.serving;
+  if (totals.decoding_integral > 0) {
+    add_expert_alerts(result, scenario, plan,
+                      totals.decoding_integral / totals.busy_s /
+                          static_cast<double>(plan.serving.replicas_per_instance),
+                      totals.context_integral / totals.decoding_integral, record.end_s);
+  }
   add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
   check_backlog(result, scenario, state, record);
   add_serving_findings(result, state);

@@ -7,8 +7,9 @@
 
 namespace moesim {
 
-/// Fills `result` beyond its head. Throws InputError for files that the scenario names, Stopped.
-void simulate_serving(SimulationResult& result, const Scenario& scenario,
+/// Fills `result` beyond its head. `scenario` is `asked` on what faults and traffic that are there
+/// all the time leave of its links. Throws InputError for files that the scenario names, Stopped.
+void simulate_serving(SimulationResult& result, const Scenario& scenario, const Scenario& asked,
                       const RunOptions& options);
 
 /// Mean step of the deployment's steady state, and what a GPU holds.

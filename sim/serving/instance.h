@@ -35,7 +35,10 @@ class Instance {
   /// The run is over: what came out of it, in the order of ranks.
   void finish(StepEvents& events, PoolTotals& totals, ServingRecord& record);
   /// The run is lost.
-  void abort() { is_running_ = false; }
+  void abort(double now) {
+    is_running_ = false;
+    end_s_ = now;
+  }
 
  private:
   double plan_prompt_step();

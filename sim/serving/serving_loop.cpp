@@ -65,8 +65,8 @@ class ServingLoop {
   }
 
   ServingRecord run(const std::stop_token& stop, bool& stopped) {
-    if (const auto at = scenario_.spec.serving.failure.at_s) {
-      push(*at, EventKind::failure, 0, 0);
+    for (std::uint32_t i = 0; i < plan_.outages.size(); ++i) {
+      push(plan_.outages[i].begin_s, EventKind::failure, i, 0);
     }
     if (stream_.is_closed_loop()) {
       for (std::int64_t i = 0; i < stream_.concurrency() && stream_.has_more(); ++i) {
@@ -100,7 +100,8 @@ class ServingLoop {
       handle(event);
     }
     record_.step_evaluations = plan_.serving.timeline->evaluations() +
-                               (plan_.prefill ? plan_.prefill->timeline->evaluations() : 0);
+                               (plan_.prefill ? plan_.prefill->timeline->evaluations() : 0) +
+                               (plan_.struck ? plan_.struck->evaluations() : 0);
     count_preemptions(serving_, record_.serving);
     count_preemptions(prefill_, record_.prefill);
     return std::move(record_);
@@ -126,7 +127,9 @@ class ServingLoop {
                                            static_cast<std::uint64_t>(i) * pool.replicas + rank),
                               record_.requests, only_reads);
       }
-      pool.instances.emplace_back(*from.timeline, std::move(replicas), from.swap_s_per_token);
+      const bool is_struck = i == 0 && !only_reads && plan_.struck != nullptr;
+      pool.instances.emplace_back(is_struck ? *plan_.struck : *from.timeline, std::move(replicas),
+                                  from.swap_s_per_token);
     }
     pool.versions.assign(pool.instances.size(), 0);
     pool.load.assign(pool.instances.size() * pool.replicas, 0);
@@ -183,14 +186,14 @@ class ServingLoop {
       homes_.push_back(kNobody);
       record_.series.add(SeriesRecorder::arrivals, now, now, 1);
       // A client whose request is refused goes on with its next one.
-      if (assign(id) || !stream_.is_closed_loop() || !stream_.has_more()) {
+      if (assign(id, now) || !stream_.is_closed_loop() || !stream_.has_more()) {
         return;
       }
     }
   }
 
   /// Gives the request to a replica; false when none could ever serve it.
-  bool assign(RequestId id) {
+  bool assign(RequestId id, double now) {
     Pool& pool = plan_.prefill ? prefill_ : serving_;
     const RequestState& request = record_.requests[id];
     const auto fits = [&](Pool& where) {
@@ -203,7 +206,7 @@ class ServingLoop {
     }
     const std::uint32_t replica = choose(pool);
     if (replica == kNobody) {
-      limbo_.push_back(id);
+      limbo_.push_back({id, now});
       return true;
     }
     homes_[id] = replica;
@@ -253,7 +256,9 @@ class ServingLoop {
   }
 
   void handle(const Event& event) {
-    record_.end_s = std::max(record_.end_s, event.kind == EventKind::recovery ? 0.0 : event.time);
+    if (event.kind != EventKind::failure && event.kind != EventKind::recovery) {
+      record_.end_s = std::max(record_.end_s, event.time);
+    }
     switch (event.kind) {
       case EventKind::run_end:
         end_run(event);
@@ -267,7 +272,7 @@ class ServingLoop {
         }
         break;
       case EventKind::failure:
-        fail(event.time);
+        fail(event.time, plan_.outages[event.target].end_s);
         break;
       case EventKind::recovery:
         recover(event.time);
@@ -373,7 +378,7 @@ class ServingLoop {
       record_.requests[id].generated = 0;  // its destination failed meanwhile: it starts anew
       record_.requests[id].first_token_s = -1;
       record_.lost_requests += 1;
-      assign(id);
+      assign(id, event.time);
       return;
     }
     homes_[id] = replica;
@@ -382,11 +387,11 @@ class ServingLoop {
     send_blocked(event.time);
   }
 
-  void fail(double now) {
+  void fail(double now, double until) {
     ++failures_;
     Instance& instance = serving_.instances[0];
     if (instance.is_running()) {
-      instance.abort();
+      instance.abort(now);
       ++serving_.versions[0];
     }
     std::vector<RequestId> lost;
@@ -396,20 +401,26 @@ class ServingLoop {
       serving_.load[rank] = kDown;
     }
     record_.lost_requests += static_cast<double>(lost.size());
-    push(now + scenario_.spec.serving.failure.recovery_s, EventKind::recovery, 0, 0);
+    down_until_s_ = std::max(down_until_s_, until);
+    push(until, EventKind::recovery, 0, 0);
     for (const RequestId id : lost) {
-      assign(id);
+      assign(id, now);
     }
   }
 
   void recover(double now) {
+    if (now < down_until_s_) {
+      return;  // another failure lasts longer
+    }
     for (std::size_t rank = 0; rank < serving_.replicas; ++rank) {
       serving_.load[rank] = 0;
     }
-    std::vector<RequestId> waiting;
+    std::vector<Blocked> waiting;
     waiting.swap(limbo_);
-    for (const RequestId id : waiting) {
-      assign(id);
+    for (const auto& [id, since] : waiting) {
+      record_.serving.waiting_integral += now - since;
+      record_.series.add(SeriesRecorder::waiting, since, now, now - since);
+      assign(id, now);
     }
     if (plan_.prefill) {
       send_blocked(now);
@@ -435,11 +446,12 @@ class ServingLoop {
   std::vector<std::uint32_t> homes_;         ///< [requests] replica that has it
   std::vector<std::uint32_t> destinations_;  ///< [requests] decode replica of a transfer
   std::vector<std::uint32_t> touched_;
-  std::vector<RequestId> limbo_;  ///< nobody is up
   struct Blocked {
     RequestId id = 0;
     double since = 0;
   };
+  std::vector<Blocked> limbo_;  ///< nobody is up
+  double down_until_s_ = 0;     ///< the first instance
   std::deque<Blocked> blocked_;
   struct Sent {
     double at = 0;

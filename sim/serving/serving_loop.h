@@ -34,10 +34,19 @@ struct ServingPool {
   Bytes transfer_bytes_per_token;
 };
 
+/// The first serving instance (of a dense model: the first replica) does not run meanwhile.
+struct Outage {
+  double begin_s = 0;
+  double end_s = 0;
+};
+
 struct ServingPlan {
   ServingPool serving;
   std::optional<ServingPool> prefill;
   std::int64_t gpus = 0;
+  std::vector<Outage> outages;  ///< /serving/failure, and those that a fault brings
+  /// Step times of the first serving instance while parts of its cluster are slow; null: as others.
+  std::unique_ptr<StepTimeline> struck;
 };
 
 /// Compiles cost models and cache sizes. `stream` tells the lengths. `like`: a plan of a scenario

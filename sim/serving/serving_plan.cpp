@@ -115,6 +115,10 @@ ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
   plan.serving = make_pool(scenario, config.instances, sequences, prompt + output / 2,
                            like != nullptr ? like->serving.times : nullptr);
   plan.gpus = scenario.ways.gpus * config.instances;
+  if (config.failure.at_s) {
+    plan.outages.push_back(
+        {*config.failure.at_s, *config.failure.at_s + config.failure.recovery_s});
+  }
   if (scenario.prefill_ways) {
     const Scenario prefill = prefill_scenario(scenario);
     plan.prefill = make_pool(prefill, config.prefill_pool.instances, 1, prompt,

@@ -191,7 +191,7 @@ double StepTimeline::rank_max_over_mean(std::size_t epoch, double tokens) {
 }
 
 std::int64_t StepTimeline::evaluations() const {
-  std::int64_t count = first_->evaluations();
+  std::int64_t count = spells_.empty() ? first_->evaluations() : 0;  // a copy's are counted there
   for (const State& state : states_) {
     count += state.made != nullptr ? state.made->evaluations() : 0;
   }

@@ -52,6 +52,7 @@ class StepTimeline {
   /// Experts have a routing or a placement that may change.
   bool experts_change() const { return experts_ != nullptr; }
   bool rebalances() const;
+  const std::vector<ClusterSpell>& spells() const { return spells_; }
   /// Busiest rank over the mean, mean over layers, at `tokens` a step of all ranks together.
   double rank_max_over_mean(std::size_t epoch, double tokens);
   std::int64_t evaluations() const;
