@@ -6,6 +6,7 @@
 
 #include "sim/base/error.h"
 #include "sim/base/random.h"
+#include "sim/base/stop.h"
 #include "sim/engine/event_queue.h"
 
 namespace moesim {
@@ -275,7 +276,10 @@ std::size_t run_in_time_order(const TaskGraph& graph, const std::vector<SimTime>
     shares.task_starts(task, result.start[task], duration);
   };
   schedule.start_roots(begin);
-  while (!events.empty()) {
+  for (std::size_t count = 0; !events.empty(); ++count) {
+    if (count % 1024 == 0) {
+      check_stopped();
+    }
     const Event event = events.pop();
     if (shares.task_ends(event)) {
       const std::uint32_t task = static_cast<std::uint32_t>(event.data);

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "sim/base/error.h"
+#include "sim/base/stop.h"
 #include "sim/engine/flow_network_state.h"
 
 namespace moesim {
@@ -259,6 +260,7 @@ std::vector<RankCompletion> FlowNetwork::advance_to(SimTime now) {
 
 SimTime FlowNetwork::finish() {
   while (const std::optional<SimTime> next = next_change()) {
+    check_stopped();
     advance_to(*next);
   }
   return state_->now_;

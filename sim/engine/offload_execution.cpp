@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "sim/base/error.h"
+#include "sim/base/stop.h"
 #include "sim/engine/flow_network.h"
 
 namespace moesim {
@@ -91,6 +92,7 @@ class OffloadEngine {
       begin_step(g);
     }
     while (num_done_ < gpus_.size()) {
+      check_stopped();
       const std::optional<SimTime> change = network_.next_change();
       const SimTime timer = timers_.empty() ? SimTime::max() : timers_.begin()->first.first;
       now_ = change ? std::min(*change, timer) : timer;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "sim/base/stop.h"
+
 namespace moesim {
 namespace {
 
@@ -123,6 +125,14 @@ TEST(OffloadExecution, DrivesBelowHostMemoryAreReadFirst) {
   EXPECT_LE(below.nvme_bytes, below.demand_bytes);
   EXPECT_EQ(below.hits, in_host.hits);  // what the GPU holds does not depend on where it came from
   EXPECT_GT(below.elapsed, in_host.elapsed);
+}
+
+TEST(OffloadExecution, EndsWithoutAnAnswerWhenItsCallerIsAskedToStop) {
+  const std::vector<ExpertTrace> traces = demand(1);
+  std::stop_source source;
+  const StopScope scope(source.get_token());
+  source.request_stop();
+  EXPECT_THROW(execute_offload(node(1, 1), traces, spec(), 0), Stopped);
 }
 
 TEST(OffloadExecutionProperty, EveryAccessIsAHitALatePrefetchOrAMiss) {
