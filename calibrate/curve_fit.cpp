@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <nlopt.hpp>
 #include <numeric>
 #include <set>
 
+#include "calibrate/quantile.h"
+#include "calibrate/subplex.h"
 #include "sim/base/error.h"
 #include "sim/base/random.h"
 
@@ -83,17 +84,6 @@ std::vector<std::uint32_t> without_slow(const Design& design, std::span<const st
     }
   }
   return kept.empty() ? std::vector<std::uint32_t>(rows.begin(), rows.end()) : kept;
-}
-
-double quantile(std::vector<double> values, double q) {
-  if (values.empty()) {
-    return 0;
-  }
-  const auto at = values.begin() +
-                  static_cast<std::ptrdiff_t>(std::min(static_cast<double>(values.size()) - 1.0,
-                                                       q * static_cast<double>(values.size())));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
 }
 
 /// Errors of left-out rows beside the error scale that was foreseen for them by trees which had not
@@ -213,24 +203,16 @@ std::vector<double> fit_law(const CurveRows& rows, std::span<const std::uint32_t
     x.push_back(std::clamp(portable_log(start.empty() ? parameters[i].start : start[i]),
                            low.back() + 1e-3, high.back() - 1e-3));
   }
-  nlopt::opt optimiser(nlopt::LN_SBPLX, static_cast<unsigned>(x.size()));
-  optimiser.set_min_objective(mean_log_error, &objective);
-  optimiser.set_lower_bounds(low);
-  optimiser.set_upper_bounds(high);
-  optimiser.set_initial_step(start.empty() ? 0.4 : 0.1);
-  optimiser.set_maxeval(start.empty() ? options.law_evaluations : options.law_evaluations / 3);
-  optimiser.set_xtol_rel(1e-4);
+  nlopt::opt optimiser =
+      subplex(mean_log_error, &objective, low, high, start.empty() ? 0.4 : 0.1,
+              start.empty() ? options.law_evaluations : options.law_evaluations / 3);
   // A round that ends by its number of evaluations goes on while it still wins something.
   double error = mean_log_error(static_cast<unsigned>(x.size()), x.data(), nullptr, &objective);
   bool is_settled = false;
   for (int round = 0; round < kMostRounds && !is_settled; ++round) {
     const double before = error;
-    try {
-      is_settled = optimiser.optimize(x, error) != nlopt::MAXEVAL_REACHED;
-    } catch (const nlopt::roundoff_limited&) {
-      is_settled = true;  // x holds the best point found; no further digit can be won
-    }
-    is_settled = is_settled || (round > 0 && error > (1.0 - kSettledGain) * before);
+    is_settled =
+        improve(optimiser, x, error) || (round > 0 && error > (1.0 - kSettledGain) * before);
     optimiser.set_initial_step(0.1);
   }
   if (converged != nullptr) {

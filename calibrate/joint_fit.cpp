@@ -7,12 +7,13 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <nlopt.hpp>
 #include <set>
 #include <thread>
 #include <tuple>
 
 #include "calibrate/curve_fit.h"
+#include "calibrate/quantile.h"
+#include "calibrate/subplex.h"
 #include "sim/base/error.h"
 #include "sim/base/random.h"
 #include "sim/cost/device_peaks.h"
@@ -94,20 +95,10 @@ std::vector<double> fit_parameters(std::span<const JointRows> groups) {
     x.push_back(
         std::clamp(portable_log(parameter.start * cycles), low.back() + 1e-3, high.back() - 1e-3));
   }
-  nlopt::opt optimiser(nlopt::LN_SBPLX, static_cast<unsigned>(x.size()));
-  optimiser.set_min_objective(mean_log_error, &objective);
-  optimiser.set_lower_bounds(low);
-  optimiser.set_upper_bounds(high);
-  optimiser.set_initial_step(0.4);
-  optimiser.set_maxeval(1500);
-  optimiser.set_xtol_rel(1e-4);
+  nlopt::opt optimiser = subplex(mean_log_error, &objective, low, high, 0.4, 1500);
+  double error = 0;
   for (int round = 0; round < kRounds; ++round) {
-    double error = 0;
-    try {
-      optimiser.optimize(x, error);
-    } catch (const nlopt::roundoff_limited&) {
-      break;  // x holds the best point found; no further digit can be won
-    }
+    improve(optimiser, x, error);
     optimiser.set_initial_step(0.15);
   }
   std::vector<double> parameters;
@@ -115,14 +106,6 @@ std::vector<double> fit_parameters(std::span<const JointRows> groups) {
     parameters.push_back(portable_exp(value));
   }
   return parameters;
-}
-
-double quantile(std::vector<double> values, double q) {
-  const auto at = values.begin() +
-                  static_cast<std::ptrdiff_t>(std::min(static_cast<double>(values.size()) - 1.0,
-                                                       q * static_cast<double>(values.size())));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
 }
 
 DeviceLeftOut judged(const JointRows& group, const JointLaw& law) {

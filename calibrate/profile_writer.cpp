@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <nlopt.hpp>
 
 #include "calibrate/sample_rows.h"
+#include "calibrate/subplex.h"
 #include "sim/base/error.h"
 #include "sim/base/random.h"
 
@@ -136,19 +136,9 @@ OpEfficiency fit_efficiency(std::span<const CurveRows* const> rows, const Device
   x.resize(4 + formats.size(), portable_log(0.6));
   low.resize(x.size(), portable_log(1e-6));
   high.resize(x.size(), portable_log(1.5));  // of the profile's field
-  nlopt::opt optimiser(nlopt::LN_SBPLX, static_cast<unsigned>(x.size()));
-  optimiser.set_min_objective(mean_log_error, &objective);
-  optimiser.set_lower_bounds(low);
-  optimiser.set_upper_bounds(high);
-  optimiser.set_initial_step(0.5);
-  optimiser.set_maxeval(2000);
-  optimiser.set_xtol_rel(1e-4);
+  nlopt::opt optimiser = subplex(mean_log_error, &objective, low, high, 0.5, 2000);
   double error = 0;
-  try {
-    optimiser.optimize(x, error);
-  } catch (const nlopt::roundoff_limited&) {
-    // x holds the best point found.
-  }
+  improve(optimiser, x, error);
   OpEfficiency efficiency;
   efficiency.startup = Seconds(portable_exp(x[0]));
   efficiency.memory_fraction = portable_exp(x[1]);

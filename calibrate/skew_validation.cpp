@@ -4,18 +4,14 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "calibrate/quantile.h"
+
 namespace moesim {
 namespace {
 
 // The tokens of the table of medians in the literature on these measurements; others lie between.
 constexpr double kTokens[] = {32, 512, 2048, 16384};
 constexpr std::size_t kLeastPairs = 5;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 }  // namespace
 
@@ -67,7 +63,8 @@ std::map<std::string, std::vector<SkewCell>> SkewTable::cells() const {
     char name[96];
     std::snprintf(name, sizeof name, "T %g EP %g %s", key.second.tokens, key.second.ways,
                   key.second.law.c_str());
-    result[key.first].push_back({name, ratios.size(), median(measured), median(predicted)});
+    result[key.first].push_back(
+        {name, ratios.size(), quantile(measured, 0.5), quantile(predicted, 0.5)});
   }
   return result;
 }

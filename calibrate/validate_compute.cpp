@@ -5,20 +5,13 @@
 #include <cmath>
 #include <filesystem>
 
+#include "calibrate/quantile.h"
 #include "calibrate/sample_rows.h"
 #include "calibrate/skew_validation.h"
 #include "sim/base/random.h"
 
 namespace moesim {
 namespace {
-
-double quantile(std::vector<double>& values, double q) {
-  const auto at = values.begin() +
-                  static_cast<std::ptrdiff_t>(std::min(static_cast<double>(values.size()) - 1.0,
-                                                       q * static_cast<double>(values.size())));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
-}
 
 /// Same stack, else same framework, else any stack of the system; null when the system has none.
 const CostCurve* find_curve(const std::vector<CurveSet>& sets, const CurveRows& rows,

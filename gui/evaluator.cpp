@@ -15,6 +15,7 @@ constexpr int kCacheSteps = 160;  // of the picture of an expert cache
 // Spans of one step that are kept; beyond them the timeline would take gigabytes.
 constexpr std::int64_t kMostTimelineGpus = 2048;
 
+// Of a first impression: what a slider can wait for.
 constexpr std::int64_t kPreviewLayers = 3;
 
 double secondsSince(std::chrono::steady_clock::time_point start) {
@@ -31,14 +32,6 @@ double stepOf(const SimulationResult& result) {
     }
   }
   return 0;
-}
-
-std::int64_t moeLayers(const ModelCard& model) {
-  std::int64_t count = 0;
-  for (const LayerClass& layer : model.layers) {
-    count += layer.ffn.kind == FfnKind::moe ? layer.count : 0;
-  }
-  return count;
 }
 
 }  // namespace
@@ -134,7 +127,7 @@ void Evaluator::answerClosedForm(const Question& question, std::shared_ptr<const
   options.what_ifs = false;
   options.stop = stale;
   if (closedFormSeconds_ > previewBeyondSeconds_ && !quick.spec.routing.distinct_layers &&
-      moeLayers(*quick.model) > kPreviewLayers) {
+      quick.model->num_moe_layers() > kPreviewLayers) {
     auto preview = std::make_shared<Answer>(answer);
     quick.spec.routing.distinct_layers = kPreviewLayers;
     preview->result = simulate(quick, options);

@@ -85,6 +85,15 @@ std::vector<bool> least_popular(std::span<const double> inclusion, double fracti
   return cold;
 }
 
+/// The next layer's routing: its own, or that of the layer whose choices it shares.
+void append_layer(std::vector<std::shared_ptr<const LayerRouting>>& routings,
+                  const RoutingSpec& routing) {
+  const auto layer = static_cast<std::int32_t>(routings.size());
+  routings.push_back(routing.source_layer(layer) == layer
+                         ? std::make_shared<const LayerRouting>(routing, layer)
+                         : routings.back());
+}
+
 bool is_planned(const PlacementConfig& placement, std::int64_t experts) {
   return placement.policy != PlacementKind::contiguous ||
          placement.slots.value_or(experts) != experts ||
@@ -113,10 +122,7 @@ LoadView::LoadView(const Scenario& scenario, const RoutingSpec& routing, const S
   if (is_planned(scenario.spec.placement, experts_)) {
     for (std::int64_t layer = 0; layer < num_layers_; ++layer) {
       check_stopped();
-      const auto index = static_cast<std::int32_t>(layer);
-      routings.push_back(routing.source_layer(index) == index
-                             ? std::make_shared<const LayerRouting>(routing, index)
-                             : routings.back());
+      append_layer(routings, routing);
       // What holds for one layer of even loads holds for all.
       const bool is_even = routings[0]->is_balanced() || routings[0]->is_uniform();
       if (is_even && scenario.spec.placement.policy != PlacementKind::file &&
@@ -187,9 +193,7 @@ void LoadView::make_profiles(const RoutingSpec& routing, const ExpertMap& contig
         profiles_->layer(0).routing().is_balanced() || profiles_->layer(0).routing().is_uniform();
   } else {
     for (auto layer = static_cast<std::int32_t>(routings.size()); layer < layers; ++layer) {
-      routings.push_back(routing.source_layer(layer) == layer
-                             ? std::make_shared<const LayerRouting>(routing, layer)
-                             : routings.back());
+      append_layer(routings, routing);
     }
     profiles_ = std::make_shared<const RoutingProfiles>(std::move(routings), plan_->maps);
   }

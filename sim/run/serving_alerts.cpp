@@ -54,6 +54,15 @@ std::string in_windows(const Verdict& verdict, const Windows& windows) {
          quantity_text(Seconds(windows.width));
 }
 
+/// An alert when the rule was broken, from the first window that broke it.
+void raise(SimulationResult& result, const char* kind, const std::string& what,
+           const Verdict& verdict, double threshold, const Windows& windows, const char* advice) {
+  if (verdict.first) {
+    result.alerts.push_back(
+        {kind, what, verdict.worst, threshold, windows.begin(*verdict.first), advice});
+  }
+}
+
 void judge_slo(SimulationResult& result, const Scenario& scenario, const ServingRecord& record,
                const Windows& windows) {
   const SloConfig& slo = scenario.spec.slo;
@@ -76,13 +85,10 @@ void judge_slo(SimulationResult& result, const Scenario& scenario, const Serving
       verdict.see(w, missed[w] / all[w], scenario.spec.alerts.slo_missed_fraction);
     }
   }
-  if (verdict.first) {
-    result.alerts.push_back(
-        {"slo_missed", "share of the requests arriving, " + in_windows(verdict, windows),
-         verdict.worst, scenario.spec.alerts.slo_missed_fraction, windows.begin(*verdict.first),
-         "more /serving/instances, a smaller /serving/max_batched_tokens or max_sequences for "
-         "TPOT, or a lower load"});
-  }
+  raise(result, "slo_missed", "share of the requests arriving, " + in_windows(verdict, windows),
+        verdict, scenario.spec.alerts.slo_missed_fraction, windows,
+        "more /serving/instances, a smaller /serving/max_batched_tokens or max_sequences for "
+        "TPOT, or a lower load");
 }
 
 void judge_queue(SimulationResult& result, const Scenario& scenario, const ServingRecord& record,
@@ -116,14 +122,11 @@ void judge_queue(SimulationResult& result, const Scenario& scenario, const Servi
       verdict.see(w + 1 - in_a_row, run_gain / run_arrived, limit);
     }
   }
-  if (verdict.first) {
-    result.alerts.push_back(
-        {"queue_grows",
-         "share of the arrivals that stay in the queue, windows of " +
-             quantity_text(Seconds(windows.width)),
-         verdict.worst, limit, windows.begin(*verdict.first),
-         "the load is above what is served: more /serving/instances, or admit fewer"});
-  }
+  raise(result, "queue_grows",
+        "share of the arrivals that stay in the queue, windows of " +
+            quantity_text(Seconds(windows.width)),
+        verdict, limit, windows,
+        "the load is above what is served: more /serving/instances, or admit fewer");
 }
 
 void judge_cache(SimulationResult& result, const Scenario& scenario, const ServingPlan& plan,
@@ -150,13 +153,10 @@ void judge_cache(SimulationResult& result, const Scenario& scenario, const Servi
       verdict.see(w, used[w] / seconds / room, scenario.spec.alerts.kv_cache_fraction);
     }
   }
-  if (verdict.first) {
-    result.alerts.push_back(
-        {"kv_cache_full", "share of all caches in use, " + in_windows(verdict, windows),
-         verdict.worst, scenario.spec.alerts.kv_cache_fraction, windows.begin(*verdict.first),
-         "requests wait for room: /precision/kv_cache fp8, more GPUs a replica, or fewer "
-         "/serving/max_sequences"});
-  }
+  raise(result, "kv_cache_full", "share of all caches in use, " + in_windows(verdict, windows),
+        verdict, scenario.spec.alerts.kv_cache_fraction, windows,
+        "requests wait for room: /precision/kv_cache fp8, more GPUs a replica, or fewer "
+        "/serving/max_sequences");
 }
 
 void judge_preemptions(SimulationResult& result, const Scenario& scenario,
@@ -251,24 +251,25 @@ void add_expert_alerts(SimulationResult& result, const Scenario& scenario, const
                rules.link_utilisation);
     }
   }
-  const auto raise = [&](const char* kind, const char* where, const Verdict& verdict,
-                         double threshold, const char* advice) {
+  const auto raise_at = [&](const char* kind, const char* where, const Verdict& verdict,
+                            double threshold, const char* advice) {
     if (verdict.first) {
       result.alerts.push_back(
           {kind, where, verdict.worst, threshold, timeline.epoch(*verdict.first).begin_s, advice});
     }
   };
-  raise("expert_imbalance", "busiest GPU, mean over layers", rank, rules.rank_load_max_over_mean,
-        "place anew while serving (/placement/policy eplb, redundant /placement/slots, "
-        "/placement/rebalance)");
-  raise("hot_expert", "hottest expert, mean over layers", expert, rules.expert_load_max_over_mean,
-        "replicas of it: more /placement/slots with policy eplb");
-  raise("dropped_tokens", "share of the selections, mean over layers", dropped,
-        rules.dropped_fraction,
-        "a larger /capacity/factor, or /capacity/overflow next_best or dropless");
-  raise("link_saturated", "busiest GPU's network cards over a decode step", link,
-        rules.link_utilisation,
-        "/precision/dispatch fp8, experts within one NVLink domain, or fewer tokens a GPU");
+  raise_at("expert_imbalance", "busiest GPU, mean over layers", rank, rules.rank_load_max_over_mean,
+           "place anew while serving (/placement/policy eplb, redundant /placement/slots, "
+           "/placement/rebalance)");
+  raise_at("hot_expert", "hottest expert, mean over layers", expert,
+           rules.expert_load_max_over_mean,
+           "replicas of it: more /placement/slots with policy eplb");
+  raise_at("dropped_tokens", "share of the selections, mean over layers", dropped,
+           rules.dropped_fraction,
+           "a larger /capacity/factor, or /capacity/overflow next_best or dropless");
+  raise_at("link_saturated", "busiest GPU's network cards over a decode step", link,
+           rules.link_utilisation,
+           "/precision/dispatch fp8, experts within one NVLink domain, or fewer tokens a GPU");
 }
 
 }  // namespace moesim

@@ -90,11 +90,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario, const 
     add_steady_metrics(result, scenario, plan, stream, state);
     return;
   }
-  bool stopped = false;
-  const ServingRecord record = run_serving(scenario, plan, stream, options.stop, stopped);
-  if (stopped) {
-    throw Stopped();
-  }
+  const ServingRecord record = run_serving(scenario, plan, stream);
   if (options.recorded) {
     options.recorded(record);
   }

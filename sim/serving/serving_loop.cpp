@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "sim/base/error.h"
+#include "sim/base/stop.h"
 #include "sim/serving/cache_transfers.h"
 #include "sim/serving/instance.h"
 
@@ -64,7 +65,7 @@ class ServingLoop {
     }
   }
 
-  ServingRecord run(const std::stop_token& stop, bool& stopped) {
+  ServingRecord run() {
     for (std::uint32_t i = 0; i < plan_.outages.size(); ++i) {
       push(plan_.outages[i].begin_s, EventKind::failure, i, 0);
     }
@@ -75,9 +76,8 @@ class ServingLoop {
     }
     start_touched(0);
     while (true) {
-      if ((++record_.events & 0xfff) == 0 && stop.stop_requested()) {
-        stopped = true;
-        break;
+      if ((++record_.events & 0xfff) == 0) {
+        check_stopped();
       }
       const std::optional<double> arrival = stream_.next_arrival();
       while (!events_.empty() && events_.top().kind == EventKind::run_end &&
@@ -469,9 +469,8 @@ class ServingLoop {
 
 }  // namespace
 
-ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream,
-                          const std::stop_token& stop, bool& stopped) {
-  return ServingLoop(scenario, plan, stream).run(stop, stopped);
+ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream) {
+  return ServingLoop(scenario, plan, stream).run();
 }
 
 }  // namespace moesim

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <functional>
-#include <stop_token>
 
 #include "sim/serving/kv_cache.h"
 #include "sim/serving/request_stream.h"
@@ -58,8 +57,7 @@ ServingPlan serving_plan(const Scenario& scenario, const RequestStream& stream,
 ServingPlan serving_plan_beside_caches(const Scenario& scenario, const RequestStream& stream,
                                        const ServingPlan& alone, double requests_per_s);
 
-/// Runs all requests of `stream`. Stops early when asked to (`stopped` is then true).
-ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream,
-                          const std::stop_token& stop, bool& stopped);
+/// Runs all requests of `stream`. Throws Stopped when a StopScope of the caller was asked to.
+ServingRecord run_serving(const Scenario& scenario, ServingPlan& plan, RequestStream& stream);
 
 }  // namespace moesim

@@ -83,8 +83,7 @@ std::vector<LatencyCurve> latency_curves(const Scenario& scenario) {
   }
   RequestStream stream(scenario);
   ServingPlan plan = serving_plan(scenario, stream);
-  bool stopped = false;
-  const ServingRecord record = run_serving(scenario, plan, stream, {}, stopped);
+  const ServingRecord record = run_serving(scenario, plan, stream);
   std::vector<double> first;
   std::vector<double> token;
   std::vector<double> whole;

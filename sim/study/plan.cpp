@@ -117,14 +117,6 @@ double price_for(const std::string& cluster, const PlanRequest& request,
   return 0;
 }
 
-PlannedPool planned(const PoolPoint& point, std::int64_t instances, const PoolLoad& load) {
-  PlannedPool pool;
-  pool.point = point;
-  pool.instances = instances;
-  pool.answer = answer(point, static_cast<double>(instances), load);
-  return pool;
-}
-
 /// A sized pool, cheap to compare; ties go to the earlier point.
 struct Sized {
   const PoolPoint* point = nullptr;
@@ -159,22 +151,16 @@ std::vector<Sized> fewest_gpus(const std::vector<const PoolPoint*>& points, cons
 }
 
 PlanOption option_of(const std::string& cluster, ServingMode mode, const std::vector<Sized>& pools,
-                     const PoolLoad& load, double price) {
+                     const ServiceRequest& service, double price) {
   PlanOption option;
   option.cluster = cluster;
   option.mode = mode;
   for (const Sized& pool : pools) {
-    option.pools.push_back(planned(*pool.point, pool.instances, load));
-    option.gpus += pool.gpus;
-    option.ttft_s = std::max(option.ttft_s, option.pools.back().answer.ttft_s);
-    option.tpot_s = std::max(option.tpot_s, option.pools.back().answer.tpot_s);
-    option.error = pool.point->error.mixed(
-        option.error, static_cast<double>(pool.gpus) / static_cast<double>(option.gpus));
+    option.pools.emplace_back();
+    option.pools.back().point = *pool.point;
+    option.pools.back().instances = pool.instances;
   }
-  option.usd_per_hour = price * static_cast<double>(option.gpus);
-  option.tokens_per_s_per_gpu =
-      load.requests_per_s * load.output_tokens / static_cast<double>(option.gpus);
-  option.tokens_per_s_per_user = 1.0 / option.tpot_s;
+  size_up(option, service, price);
   return option;
 }
 
@@ -241,6 +227,31 @@ PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request
   return pool_points(service, request, layouts, cards);
 }
 
+bool is_better(const PlanOption& a, const PlanOption& b) {
+  return a.usd_per_hour != b.usd_per_hour ? a.usd_per_hour < b.usd_per_hour : a.tpot_s < b.tpot_s;
+}
+
+void size_up(PlanOption& option, const ServiceRequest& service, double price) {
+  const PoolLoad load = {service.load.requests_per_s, service.load.output_tokens, service.slo};
+  option.gpus = 0;
+  option.ttft_s = 0;
+  option.tpot_s = 0;
+  option.error = {};
+  for (PlannedPool& pool : option.pools) {
+    const std::int64_t gpus = pool.instances * pool.point.layout.gpus;
+    option.gpus += gpus;
+    pool.answer = answer(pool.point, static_cast<double>(pool.instances), load);
+    option.ttft_s = std::max(option.ttft_s, pool.answer.ttft_s);
+    option.tpot_s = std::max(option.tpot_s, pool.answer.tpot_s);
+    option.error = pool.point.error.mixed(
+        option.error, static_cast<double>(gpus) / static_cast<double>(option.gpus));
+  }
+  option.usd_per_hour = price * static_cast<double>(option.gpus);
+  option.tokens_per_s_per_gpu =
+      load.requests_per_s * load.output_tokens / static_cast<double>(option.gpus);
+  option.tokens_per_s_per_user = 1.0 / option.tpot_s;
+}
+
 std::vector<PlanOption> cheapest_options(const PoolPoints& points, const ServiceRequest& service,
                                          const PlanRequest& request,
                                          const std::vector<double>& prices, double z,
@@ -262,7 +273,7 @@ std::vector<PlanOption> cheapest_options(const PoolPoints& points, const Service
       if (mode == ServingMode::aggregated) {
         for (const Sized& one :
              fewest_gpus(with_role(PoolRole::aggregated), load, hardware.max_gpus, z, per_kind)) {
-          options.push_back(option_of(hardware.cluster, mode, {one}, load, price));
+          options.push_back(option_of(hardware.cluster, mode, {one}, service, price));
         }
         continue;
       }
@@ -274,13 +285,11 @@ std::vector<PlanOption> cheapest_options(const PoolPoints& points, const Service
       }
       for (const Sized& one : fewest_gpus(with_role(PoolRole::decode), load,
                                           hardware.max_gpus - reading[0].gpus, z, per_kind)) {
-        options.push_back(option_of(hardware.cluster, mode, {reading[0], one}, load, price));
+        options.push_back(option_of(hardware.cluster, mode, {reading[0], one}, service, price));
       }
     }
   }
-  std::stable_sort(options.begin(), options.end(), [](const PlanOption& a, const PlanOption& b) {
-    return a.usd_per_hour != b.usd_per_hour ? a.usd_per_hour < b.usd_per_hour : a.tpot_s < b.tpot_s;
-  });
+  std::stable_sort(options.begin(), options.end(), is_better);
   return options;
 }
 
@@ -426,8 +435,9 @@ ServicePlan plan_service(const ServiceRequest& service, const PlanRequest& reque
       plan.left_out.emplace_back("too slow for its requests over time with the GPUs allowed",
                                  refused);
     }
+    std::int64_t not_robust = 0;
     plan.robust =
-        served_options(std::move(plan.robust), service, request, cards, prices, 1, refused);
+        served_options(std::move(plan.robust), service, request, cards, prices, 1, not_robust);
   }
   fill_in_bands(plan.options, points, service, request, prices);
   mark_alike(plan.options);

@@ -115,6 +115,13 @@ PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request
 PoolPoints pool_points(const ServiceRequest& service, const PlanRequest& request,
                        const std::vector<PoolLayout>& layouts, const CardLibrary& cards);
 
+/// Cheaper, or as cheap and faster.
+bool is_better(const PlanOption& a, const PlanOption& b);
+
+/// Recomputes GPUs, cost and rates of `option` from its pools' instances. `price`: USD an hour and
+/// GPU.
+void size_up(PlanOption& option, const ServiceRequest& service, double price);
+
 /// Cheapest options of every (cluster, mode), at most `per_kind` layouts each, by rising cost.
 /// `prices` [hardware]. `z`: every step as slow as that standard normal quantile of its error.
 std::vector<PlanOption> cheapest_options(const PoolPoints& points, const ServiceRequest& service,

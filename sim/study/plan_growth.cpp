@@ -19,18 +19,6 @@ std::int64_t more_instances(std::int64_t now, double factor) {
   return std::max(now + 1, static_cast<std::int64_t>(wanted));
 }
 
-void resize(PlanOption& option, const ServiceRequest& service, double price) {
-  const PoolLoad load = {service.load.requests_per_s, service.load.output_tokens, service.slo};
-  option.gpus = 0;
-  for (PlannedPool& pool : option.pools) {
-    option.gpus += pool.instances * pool.point.layout.gpus;
-    pool.answer = answer(pool.point, static_cast<double>(pool.instances), load);
-  }
-  option.usd_per_hour = price * static_cast<double>(option.gpus);
-  option.tokens_per_s_per_gpu =
-      load.requests_per_s * load.output_tokens / static_cast<double>(option.gpus);
-}
-
 }  // namespace
 
 bool grow_to_serve(PlanOption& option, const ServiceRequest& service, const CardLibrary& cards,
@@ -61,7 +49,7 @@ bool grow_to_serve(PlanOption& option, const ServiceRequest& service, const Card
       option.tokens_per_s_per_user = 1.0 / option.tpot_s;
       return true;
     }
-    resize(option, service, price);
+    size_up(option, service, price);
   }
   return false;
 }
@@ -88,9 +76,7 @@ std::vector<PlanOption> served_options(std::vector<PlanOption> options,
       ++refused;
     }
   }
-  std::stable_sort(served.begin(), served.end(), [](const PlanOption& a, const PlanOption& b) {
-    return a.usd_per_hour != b.usd_per_hour ? a.usd_per_hour < b.usd_per_hour : a.tpot_s < b.tpot_s;
-  });
+  std::stable_sort(served.begin(), served.end(), is_better);
   std::map<std::pair<std::string, ServingMode>, std::size_t> kept;
   std::erase_if(served, [&](const PlanOption& option) {
     return ++kept[{option.cluster, option.mode}] > per_kind;

@@ -45,8 +45,7 @@ struct ServingRun {
 inline ServingRun run(const Scenario& scenario) {
   RequestStream stream(scenario);
   ServingRun run{serving_plan(scenario, stream), {}};
-  bool stopped = false;
-  run.record = run_serving(scenario, run.plan, stream, {}, stopped);
+  run.record = run_serving(scenario, run.plan, stream);
   return run;
 }
 
