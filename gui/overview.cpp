@@ -9,6 +9,7 @@
 
 #include "gui/text.h"
 #include "gui/theme.h"
+#include "sim/report/report.h"
 #include "sim/study/sweep_space.h"
 
 namespace moesim::gui {
@@ -223,10 +224,7 @@ void Overview::showWords(const SimulationResult& result) {
     item(QStringLiteral("✖ ") + text(reason), t.bad);
   }
   for (const Alert& alert : result.alerts) {
-    item(tr("⚠ %1, %2: %3 (more than %4)")
-             .arg(wordsOf(alert.kind), text(alert.where), numberText(alert.value),
-                  numberText(alert.threshold)),
-         t.warn);
+    item(QStringLiteral("⚠ ") + text(alert_text(alert)), t.warn);
   }
   for (const std::string& finding : result.findings) {
     item(QStringLiteral("• ") + text(finding), t.text);

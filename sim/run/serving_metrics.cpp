@@ -181,9 +181,7 @@ void add_serving_money(SimulationResult& result, const Scenario& scenario, const
   const double gpu_s = static_cast<double>(plan.gpus) * seconds;
   for (const GpuHourPrice& price : scenario.device->prices) {
     if (price.kind == PriceKind::on_demand) {
-      writer.add("usd_per_million_output_tokens", "usd",
-                 "at " + number_text(price.usd_per_gpu_hour) + " USD an hour (" + price.provider +
-                     " " + price.date + ")",
+      writer.add("usd_per_million_output_tokens", "usd", price_text(price),
                  price.usd_per_gpu_hour / 3600.0 * gpu_s / output_tokens * 1e6);
       break;
     }

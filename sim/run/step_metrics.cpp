@@ -127,9 +127,7 @@ void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double
   }
   for (const GpuHourPrice& price : scenario.device->prices) {
     if (price.kind == PriceKind::on_demand) {
-      add(result, "usd_per_million_output_tokens", "usd",
-          "at " + number_text(price.usd_per_gpu_hour) + " USD an hour (" + price.provider + " " +
-              price.date + ")",
+      add(result, "usd_per_million_output_tokens", "usd", price_text(price),
           timed(price.usd_per_gpu_hour / 3600.0 * gpus * step_s / tokens * 1e6));
       break;
     }
@@ -141,6 +139,11 @@ void add_cost_metrics(SimulationResult& result, const Scenario& scenario, double
 }
 
 }  // namespace
+
+std::string price_text(const GpuHourPrice& price) {
+  return "at " + number_text(price.usd_per_gpu_hour) + " USD an hour (" +
+         (price.provider.empty() ? "" : price.provider + " ") + price.date + ")";
+}
 
 double output_tokens(const Scenario& scenario, const StepBatch& batch) {
   return batch.decode_sequences * accepted_tokens(scenario.spec.workload) *

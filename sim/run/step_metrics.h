@@ -32,6 +32,9 @@ struct StepOutcome {
 /// Means of the expected loads over the layers, for the tokens that one pass through a layer sees.
 void add_expected_loads(StepOutcome& outcome, const StepCostModel& model, const StepBatch& batch);
 
+/// "at 2 USD an hour (Provider 2026-01-31)".
+std::string price_text(const GpuHourPrice& price);
+
 /// Where the time of a step goes and on what it rests, for steps by themselves and within a run.
 void add_breakdown(SimulationResult& result, const std::array<double, kNumOpKinds>& by_kind,
                    const std::array<double, 4>& by_basis);
