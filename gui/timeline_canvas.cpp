@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kRuler = 24;
 constexpr double kNames = 150;
-constexpr double kLegend = 22;
+constexpr double kLegendLine = 20;
 constexpr std::int64_t kShortestWindow = 2000;  // ps
 
 }  // namespace
@@ -88,14 +88,14 @@ void TimelineCanvas::fitAll() {
 }
 
 double TimelineCanvas::laneHeight(const QSizeF& size) const {
-  const double room = std::max(1.0, size.height() - kRuler - kLegend);
+  const double room = std::max(1.0, size.height() - kRuler - legendHeight(size.width()));
   const double fair = room / std::max<std::size_t>(1, shown_.size());
   return std::clamp(fair, 16.0, 34.0);
 }
 
 QRectF TimelineCanvas::laneArea(const QSizeF& size) const {
   return {kNames, kRuler, std::max(1.0, size.width() - kNames - 8),
-          std::max(1.0, size.height() - kRuler - kLegend)};
+          std::max(1.0, size.height() - kRuler - legendHeight(size.width()))};
 }
 
 double TimelineCanvas::xOf(std::int64_t time, const QRectF& area) const {
@@ -155,8 +155,7 @@ void TimelineCanvas::goTo(const SliceRef& slice) {
   const auto place = std::find(shown_.begin(), shown_.end(), slice.lane);
   if (place != shown_.end()) {
     const int row = static_cast<int>(place - shown_.begin());
-    const int rows =
-        std::max(1, static_cast<int>((height() - kRuler - kLegend) / laneHeight(size())));
+    const int rows = std::max(1, static_cast<int>(laneArea(size()).height() / laneHeight(size())));
     firstLane_ = row < firstLane_ ? row : row >= firstLane_ + rows ? row - rows + 1 : firstLane_;
   }
   update();
@@ -261,20 +260,45 @@ void TimelineCanvas::drawRuler(QPainter& painter, const QRectF& area, bool withL
   }
 }
 
-void TimelineCanvas::drawLegend(QPainter& painter, const QSizeF& size) const {
+QFont TimelineCanvas::smallFont() const {
+  QFont small = font();
+  small.setPointSizeF(std::max(7.0, font().pointSizeF() - 1));
+  return small;
+}
+
+std::vector<TimelineCanvas::LegendEntry> TimelineCanvas::legend(double width) const {
+  std::vector<LegendEntry> entries;
+  const QFontMetricsF metrics(smallFont());
   double x = 6;
-  const double y = size.height() - kLegend;
-  painter.setPen(theme().muted);
-  for (std::size_t k = 0; k < kindColors_.size(); ++k) {
-    const QString name = wordsOf(index_->kinds()[k].toStdString());
-    const double width = painter.fontMetrics().horizontalAdvance(name) + 28;
-    if (index_->kinds()[k] == "link" || x + width > size.width()) {
+  int line = 0;
+  for (std::size_t k = 0; index_ != nullptr && k < index_->kinds().size(); ++k) {
+    if (!index_->hasKind(k) || index_->kinds()[k] == "link") {
       continue;
     }
-    painter.fillRect(QRectF(x, y + 6, 11, 11), QColor(kindColors_[k]));
-    painter.drawText(QRectF(x + 16, y, width - 16, kLegend), Qt::AlignVCenter | Qt::AlignLeft,
-                     name);
-    x += width;
+    const QString name = wordsOf(index_->kinds()[k].toStdString());
+    const double room = metrics.horizontalAdvance(name) + 30;
+    if (x + room > width && x > 6) {
+      x = 6;
+      ++line;
+    }
+    entries.push_back({k, name, QRectF(x, line * kLegendLine, room, kLegendLine)});
+    x += room;
+  }
+  return entries;
+}
+
+double TimelineCanvas::legendHeight(double width) const {
+  const std::vector<LegendEntry> entries = legend(width);
+  return entries.empty() ? kLegendLine : entries.back().box.bottom();
+}
+
+void TimelineCanvas::drawLegend(QPainter& painter, const QSizeF& size) const {
+  const std::vector<LegendEntry> entries = legend(size.width());
+  painter.setPen(theme().muted);
+  for (const LegendEntry& entry : entries) {
+    const QRectF box = entry.box.translated(0, size.height() - entries.back().box.bottom());
+    painter.fillRect(QRectF(box.left(), box.top() + 5, 11, 11), QColor(kindColors_[entry.kind]));
+    painter.drawText(box.adjusted(16, 0, 0, 0), Qt::AlignVCenter | Qt::AlignLeft, entry.name);
   }
 }
 
@@ -318,9 +342,7 @@ void TimelineCanvas::draw(QPainter& painter, const QSizeF& size) {
     }
   }
   painter.drawImage(area.topLeft(), image);
-  QFont small = font();
-  small.setPointSizeF(std::max(7.0, font().pointSizeF() - 1));
-  painter.setFont(small);
+  painter.setFont(smallFont());
   drawLegend(painter, size);
   for (int row = 0; row < visible; ++row) {
     const int lane = shown_[static_cast<std::size_t>(firstLane_ + row)];

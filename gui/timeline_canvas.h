@@ -62,6 +62,15 @@ class TimelineCanvas : public Canvas {
   void pan(double share);
   void clampWindow();
   void drawRuler(QPainter& painter, const QRectF& area, bool withLabels) const;
+  struct LegendEntry {
+    std::size_t kind = 0;
+    QString name;
+    QRectF box;  ///< from the legend's upper left corner
+  };
+  QFont smallFont() const;
+  /// The kinds that occur, in as many lines as a picture of this width [px] needs.
+  std::vector<LegendEntry> legend(double width) const;
+  double legendHeight(double width) const;
   void drawLegend(QPainter& painter, const QSizeF& size) const;
   void paintLane(QImage& image, int lane, int top, int bottom, double ratio) const;
   void drawLabels(QPainter& painter, int lane, const QRectF& box, const QRectF& area) const;

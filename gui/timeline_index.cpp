@@ -42,7 +42,9 @@ TimelineIndex::TimelineIndex(const Timeline& timeline) {
   }
   begin_ = timeline.spans.empty() ? 0 : INT64_MAX;
   end_ = 0;
+  hasKind_.assign(kinds_.size() + 1, false);
   for (const Span& span : timeline.spans) {
+    hasKind_[span.kind] = true;
     Lane& lane = lanes_[static_cast<std::size_t>(laneOf[span.device * streams + span.stream])];
     lane.slices.push_back({span.start.picoseconds(), span.end.picoseconds(),
                            static_cast<std::uint32_t>(span.label), span.kind, 1});
@@ -55,6 +57,7 @@ TimelineIndex::TimelineIndex(const Timeline& timeline) {
   for (const LinkTrack& track : timeline.links) {
     Lane lane;
     lane.name = text(track.name);
+    hasKind_[linkKind] = hasKind_[linkKind] || !track.intervals.empty();
     for (const LinkTrack::Interval& interval : track.intervals) {
       lane.slices.push_back({interval.start.picoseconds(), interval.end.picoseconds(), linkLabel,
                              linkKind, interval.utilisation});

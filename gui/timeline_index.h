@@ -50,6 +50,8 @@ class TimelineIndex {
 
   const std::vector<Lane>& lanes() const { return lanes_; }
   const std::vector<QString>& kinds() const { return kinds_; }
+  /// Whether any slice is of this kind.
+  bool hasKind(std::size_t kind) const { return hasKind_[kind]; }
   const QString& label(const Slice& slice) const;
   std::int64_t begin() const { return begin_; }
   std::int64_t end() const { return end_; }
@@ -74,6 +76,7 @@ class TimelineIndex {
  private:
   std::vector<Lane> lanes_;
   std::vector<QString> kinds_;
+  std::vector<bool> hasKind_;  ///< [kinds]
   std::vector<QString> labels_;
   std::vector<std::int64_t> firstRow_;  ///< [lanes]
   std::int64_t begin_ = 0;

@@ -119,6 +119,40 @@ TEST(GuiPicture, ASliceCoversItsShareOfTheLane) {
   EXPECT_NEAR(most, (600 - 158) / 2, 8);
 }
 
+TEST(TimelinePicture, ItsLegendNamesEveryKindThatOccursAndNoOtherInAsManyLinesAsItNeeds) {
+  // Nine kinds occur and one does not. 300 px hold at most three names in a line.
+  Timeline timeline;
+  timeline.kinds = {"embedding", "norm",    "attention", "router",  "dispatch",
+                    "experts",   "combine", "dense_ffn", "lm_head", "expert_swap"};
+  timeline.streams = {"compute"};
+  for (std::uint16_t kind = 0; kind < 9; ++kind) {
+    Span span;
+    span.kind = kind;
+    span.start = SimTime(kind * 1000);
+    span.end = SimTime(kind * 1000 + 1);  // under a pixel: the lane shows almost nothing
+    timeline.spans.push_back(span);
+  }
+  TimelineCanvas canvas;
+  canvas.resize(300, 240);
+  canvas.setIndex(std::make_shared<const TimelineIndex>(timeline));
+  const QImage image = grab(canvas);
+  // A key is a filled square of 11 px; below the lanes, which end where the legend begins.
+  const auto keys = [&](const char* kind) {
+    const QRgb color = kindColor(kind).rgb();
+    int pixels = 0;
+    for (int y = 100; y < image.height(); ++y) {
+      for (int x = 0; x < image.width(); ++x) {
+        pixels += image.pixel(x, y) == color ? 1 : 0;
+      }
+    }
+    return pixels;
+  };
+  for (std::size_t kind = 0; kind < 9; ++kind) {
+    EXPECT_GE(keys(timeline.kinds[kind].c_str()), 121) << timeline.kinds[kind];
+  }
+  EXPECT_EQ(keys("expert_swap"), 0);
+}
+
 TEST_F(GuiWindow, EveryPageDrawsInLightAndDark) {
   open("quickstart", true);
   for (const bool dark : {false, true}) {
