@@ -63,6 +63,13 @@ class CostMemo {
     }
     return entry.value;
   }
+  /// Fetches the entry of a key that get() will ask for soon: the table is larger than the nearer
+  /// caches, and the entries of a step's ops arrive together instead of one after the other.
+  void expect(const MemoKey& key) const {
+#if defined(__GNUC__)
+    __builtin_prefetch(&entries_[key.place(kBits)]);
+#endif
+  }
   /// Of the calling thread.
   static CostMemo& of_thread();
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sim/cost/device_peaks.h"
+#include "sim/cost/step_part.h"
 #include "sim/cost/step_plan.h"
 #include "sim/cost/two_batch.h"
 
@@ -20,6 +21,7 @@ constexpr double kSyncError = 0.20;
 // Everything on a machine together: eight 8 x H100 systems with the same software differ by 3.6% in
 // throughput (MLPerf Inference v4.1, Mixtral 8x7B).
 constexpr double kMachineError = 0.036;
+
 ExchangeKernel kernel_for(DispatchKernel dispatch, Phase phase) {
   switch (dispatch) {
     case DispatchKernel::low_latency:
@@ -34,57 +36,6 @@ ExchangeKernel kernel_for(DispatchKernel dispatch, Phase phase) {
       break;
   }
   return phase == Phase::decode ? ExchangeKernel::low_latency : ExchangeKernel::normal;
-}
-
-/// Seconds of a run of ops on one stream, by what they were for.
-struct Part {
-  double seconds = 0;
-  std::array<double, kNumOpKinds> by_kind{};
-  std::array<double, kNumOpFamilies> by_family{};
-  std::array<double, 4> by_basis{};
-  double flops = 0;
-
-  void add(OpKind kind, double time, Basis basis) {
-    seconds += time;
-    by_kind[static_cast<std::size_t>(kind)] += time;
-    by_basis[static_cast<std::size_t>(basis)] += time;
-  }
-};
-
-void accumulate(StepCost& total, const Part& part, double times) {
-  total.seconds += Seconds(part.seconds * times);
-  total.flops += part.flops * times;
-  for (std::size_t i = 0; i < kNumOpKinds; ++i) {
-    total.by_kind[i] += part.by_kind[i] * times;
-  }
-  for (std::size_t i = 0; i < kNumOpFamilies; ++i) {
-    total.by_family[i] += part.by_family[i] * times;
-  }
-  for (std::size_t i = 0; i < total.by_basis.size(); ++i) {
-    total.by_basis[i] += part.by_basis[i] * times;
-  }
-}
-
-/// How the step's time follows the times of a layer's parts: its partial derivatives.
-struct Sensitivity {
-  double fixed = 1;
-  double shared = 1;
-  double experts = 1;
-  double dispatch = 1;
-  double combine = 1;
-};
-
-/// The period is linear between its corners, so a small difference gives the exact derivative.
-Sensitivity two_batch_sensitivity(const HalfBatch& half) {
-  const double period = two_batch_period(half);
-  const double step = 1e-6 * period;
-  const auto of = [&](double HalfBatch::*part) {
-    HalfBatch longer = half;
-    longer.*part += step;
-    return step > 0 ? (two_batch_period(longer) - period) / (2.0 * step) : 0.0;
-  };
-  return {of(&HalfBatch::before), of(&HalfBatch::shared), of(&HalfBatch::experts),
-          of(&HalfBatch::dispatch), of(&HalfBatch::combine)};
 }
 
 }  // namespace
@@ -109,6 +60,10 @@ class StepCostModel::Evaluation {
 
   StepCost run() {
     const StepTemplate& step = model_.template_;
+    expect(plan_.ends, false);
+    for (std::size_t i = 0; i < step.layers.size(); ++i) {
+      expect(plan_.layers[i], splits(step.layers[i], overlap_));
+    }
     LayerTemplate no_layer;
     add_layer(no_layer, plan_.ends, OverlapRule::serial);
     for (std::size_t i = 0; i < step.layers.size(); ++i) {
@@ -131,33 +86,61 @@ class StepCostModel::Evaluation {
     double exposed_s = 0;  ///< over all layers, weighted by the step's sensitivity
     OpFamily family = OpFamily::gemm;
     bool known = false;
+    bool has_key = false;
+    MemoKey key;  ///< of the estimate
   };
 
+  static bool splits(const LayerTemplate& layer, OverlapRule overlap) {
+    return overlap == OverlapRule::two_batch && layer.experts && layer.experts->has_exchange;
+  }
+
   /// The op's estimate and FLOPs, both 0 for an op without rows.
-  RememberedCost estimate(const Op& op, const Plan::Pick& pick) const {
-    const auto make = [&] {
-      RememberedCost made;
-      made.cost = band_ != nullptr ? model_.cost_.estimate(op, pick.curve)
-                                   : model_.cost_.point(op, pick.curve);
-      made.flops = made.cost.seconds.value() > 0 ? work_of(op).flops.value() : 0.0;
-      return made;
-    };
-    const auto* moe = std::get_if<MoeOp>(&op);
+  RememberedCost make(const Op& op, const CurvePick& curve) const {
+    RememberedCost made;
+    made.cost = band_ != nullptr ? model_.cost_.estimate(op, curve) : model_.cost_.point(op, curve);
+    made.flops = made.cost.seconds.value() > 0 ? work_of(op).flops.value() : 0.0;
+    return made;
+  }
+
+  MemoKey key_of(const Op& op, const Plan::Pick& pick) const {
+    MemoKey key = pick.key;
+    key.add(std::uint64_t{band_ != nullptr}).add(op);
+    return key;
+  }
+
+  RememberedCost estimate(const MoeOp& moe, const Plan::Pick& pick) const {
+    const Op op = moe;
     // The physical form is no slower than looking it up; experts of two formats take a part from
     // it.
-    if (pick.curve.curve == nullptr || (moe != nullptr && moe->load.cold_experts > 0)) {
-      return make();
+    if (pick.curve.curve == nullptr || moe.load.cold_experts > 0) {
+      return make(op, pick.curve);
     }
-    MemoKey key = pick.key;
-    return memo_.get(key.add(std::uint64_t{band_ != nullptr}).add(op), make);
+    return memo_.get(key_of(op, pick), [&] { return make(op, pick.curve); });
+  }
+
+  /// Has the remembered estimates of a layer's shapes on their way before the first is used.
+  void expect(const Plan::Layer& uses, bool halved) {
+    for (const std::vector<Plan::Use>* list : {&uses.before, &uses.shared, &uses.after}) {
+      for (const Plan::Use& use : *list) {
+        Point& point = points_[2 * use.shape + (halved ? 1 : 0)];
+        const Plan::Shape& entry = plan_.shapes[use.shape];
+        if (!point.has_key && entry.pick.curve.curve != nullptr) {
+          point.key = key_of(entry.item.bind(halved ? half_ : whole_), entry.pick);
+          point.has_key = true;
+          memo_.expect(point.key);
+        }
+      }
+    }
   }
 
   Point& point(std::size_t shape, bool halved) {
     Point& point = points_[2 * shape + (halved ? 1 : 0)];
     if (!point.known) {
       const Plan::Shape& entry = plan_.shapes[shape];
-      const Op op = entry.item.bind(halved ? half_ : whole_);
-      const RememberedCost known = estimate(op, entry.pick);
+      const auto evaluated = [&] {
+        return make(entry.item.bind(halved ? half_ : whole_), entry.pick.curve);
+      };
+      const RememberedCost known = point.has_key ? memo_.get(point.key, evaluated) : evaluated();
       point.known = true;
       point.family = entry.family;
       point.cost = known.cost;
@@ -200,19 +183,18 @@ class StepCostModel::Evaluation {
   }
 
   void add_layer(const LayerTemplate& layer, const Plan::Layer& uses, OverlapRule overlap) {
-    const bool splits =
-        overlap == OverlapRule::two_batch && layer.experts && layer.experts->has_exchange;
-    const double parts = splits ? 2.0 : 1.0;
-    const StepBatch& batch = splits ? half_ : whole_;
+    const bool halved = splits(layer, overlap);
+    const double parts = halved ? 2.0 : 1.0;
+    const StepBatch& batch = halved ? half_ : whole_;
     const double count = static_cast<double>(layer.count);
 
     Part fixed;
-    add_ops(fixed, uses.before, splits);
+    add_ops(fixed, uses.before, halved);
     double sync_s = add_syncs(fixed, layer.after_attention, batch);
-    add_ops(fixed, uses.after, splits);
+    add_ops(fixed, uses.after, halved);
     sync_s += add_syncs(fixed, layer.after_ffn, batch);
     Part shared;
-    add_ops(shared, uses.shared, splits);
+    add_ops(shared, uses.shared, halved);
     accumulate(total_, fixed, parts * count);
     accumulate(total_, shared, parts * count);
 
@@ -225,9 +207,9 @@ class StepCostModel::Evaluation {
                   shared_times);
     }
     if (band_ != nullptr) {
-      expose(uses.before, splits, fixed_times);
-      expose(uses.after, splits, fixed_times);
-      expose(uses.shared, splits, shared_times);
+      expose(uses.before, halved, fixed_times);
+      expose(uses.after, halved, fixed_times);
+      expose(uses.shared, halved, shared_times);
       band_->sync.exposed_s += sync_s * fixed_times;
     }
   }
@@ -261,7 +243,7 @@ class StepCostModel::Evaluation {
         work.flops += known.flops;
       }
       accumulate(total_, work, repeat);
-      Sensitivity weight;
+      PeriodWeights weight;
       if (experts.has_exchange) {
         HalfBatch half;
         half.before = fixed.seconds;
@@ -292,8 +274,8 @@ class StepCostModel::Evaluation {
 
   /// Dispatch and combine of one part of one layer, `repeat` times; `half` has the compute that may
   /// hide them.
-  Sensitivity add_exchange(const TemplateExperts& experts, const LayerLoad& load,
-                           OverlapRule overlap, double repeat, HalfBatch half) {
+  PeriodWeights add_exchange(const TemplateExperts& experts, const LayerLoad& load,
+                             OverlapRule overlap, double repeat, HalfBatch half) {
     const double compute = half.compute();
     const double hidden = model_.template_.hidden;
     const ExchangeCost dispatch =
@@ -305,7 +287,7 @@ class StepCostModel::Evaluation {
     const double back_s = combine.seconds.value();
     const double exchange = out_s + back_s;
     double exposed = exchange;  // seconds that nothing hides
-    Sensitivity weight;
+    PeriodWeights weight;
     const auto communication_decides = [&] { weight = {0, 0, 0, 1, 1}; };
     switch (overlap) {
       case OverlapRule::serial:
@@ -321,7 +303,7 @@ class StepCostModel::Evaluation {
         half.combine_sm_fraction = combine.sm_fraction;
         exposed = two_batch_period(half) / 2.0 - compute;
         if (band_ != nullptr) {
-          weight = two_batch_sensitivity(half);
+          weight = two_batch_weights(half);
         }
         break;
       case OverlapRule::perfect:

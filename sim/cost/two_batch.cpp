@@ -45,4 +45,17 @@ double two_batch_period(const HalfBatch& half) {
   return (free_b - settled) / kMeasured;
 }
 
+PeriodWeights two_batch_weights(const HalfBatch& half) {
+  // The period is linear between its corners, so a small difference gives the exact derivative.
+  const double period = two_batch_period(half);
+  const double step = 1e-6 * period;
+  const auto of = [&](double HalfBatch::*part) {
+    HalfBatch longer = half;
+    longer.*part += step;
+    return step > 0 ? (two_batch_period(longer) - period) / (2.0 * step) : 0.0;
+  };
+  return {of(&HalfBatch::before), of(&HalfBatch::shared), of(&HalfBatch::experts),
+          of(&HalfBatch::dispatch), of(&HalfBatch::combine)};
+}
+
 }  // namespace moesim

@@ -31,4 +31,16 @@ struct HalfBatch {
 /// 2 * compute + the SM time that the exchanges take, and at least 2 * exchange. Cost: 0.1 us.
 double two_batch_period(const HalfBatch& half);
 
+/// How a step's time follows the times of a layer's parts: its partial derivatives.
+struct PeriodWeights {
+  double fixed = 1;  ///< all that comes before tokens leave
+  double shared = 1;
+  double experts = 1;
+  double dispatch = 1;
+  double combine = 1;
+};
+
+/// Of half a two-batch period.
+PeriodWeights two_batch_weights(const HalfBatch& half);
+
 }  // namespace moesim
