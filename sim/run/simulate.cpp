@@ -11,7 +11,7 @@
 #include "sim/engine/step_graph.h"
 #include "sim/run/expert_metrics.h"
 #include "sim/run/fault_cost.h"
-#include "sim/run/offload_step.h"
+#include "sim/run/offload_metrics.h"
 #include "sim/run/serving_faults.h"
 #include "sim/run/simulate_serving.h"
 #include "sim/run/step_metrics.h"
@@ -172,14 +172,7 @@ SimulationResult simulate_here(const Scenario& given, const RunOptions& options)
   add_expert_metrics(result, scenario, routing, model, batch, outcome);
   if (offload) {
     add_offload_metrics(result, *offload);
-    if (!(memory.host_experts <= memory.host_available)) {
-      result.feasibility.ok = false;
-      result.feasibility.reasons.push_back(
-          "out of host memory: the experts of a node need " + quantity_text(memory.host_experts) +
-          " and " + quantity_text(memory.host_available) +
-          " may be used (0.9 of the cluster profile's, or /offload/host_memory_bytes); what would "
-          "fit: smaller experts (/precision/experts) or /offload/experts nvme");
-    }
+    check_host_memory(result, memory);
   }
   add_alerts(result, scenario.spec.alerts);
   check_stopped();

@@ -9,7 +9,7 @@
 
 #include "sim/base/quantity_text.h"
 #include "sim/base/stop.h"
-#include "sim/run/offload_step.h"
+#include "sim/engine/offload_step.h"
 #include "sim/run/step_metrics.h"
 
 namespace moesim {

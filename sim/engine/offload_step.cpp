@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/run/offload_step.h"
+#include "sim/engine/offload_step.h"
 
 #include <algorithm>
 #include <cmath>
@@ -187,35 +187,6 @@ std::optional<OffloadOutcome> offload_outcome(const Scenario& scenario, const Ro
   const OffloadReport& slowest = report.gpus[report.slowest];
   outcome.stall = slowest.stall / std::max(1.0, static_cast<double>(slowest.steps));
   return outcome;
-}
-
-void add_offload_metrics(SimulationResult& result, const OffloadOutcome& offload) {
-  const auto add = [&](const char* name, const char* unit, const char* doc, double value) {
-    Metric metric;
-    metric.value = value;
-    metric.basis = Basis::estimate;
-    result.metrics.push_back({name, unit, doc, metric});
-  };
-  add("expert_cache_hit_rate", "fraction", "experts that were on the GPU when needed",
-      offload.hit_rate);
-  add("swap_stall_s", "s", "of a step: GPUs wait for experts, or for the host that looks them up",
-      offload.stall.value());
-  add("swap_bytes", "bytes", "of a step and GPU, over its host link", offload.moved.value());
-  if (offload.wasted.value() > 0) {
-    add("swap_wasted_bytes", "bytes", "of these, guessed ahead and given up unused",
-        offload.wasted.value());
-  }
-  if (offload.from_drives.value() > 0) {
-    add("swap_nvme_bytes", "bytes", "of a step and GPU, read from drives first",
-        offload.from_drives.value());
-  }
-  if (offload.cpu_experts > 0) {
-    add("cpu_experts", "", "of a step and GPU, computed by the CPU", offload.cpu_experts);
-  }
-  add("expert_cache_slots", "", "experts that a GPU's cache holds, all layers together",
-      offload.slots);
-  add("host_link_utilisation", "fraction", "of the node's busiest host link or drive",
-      offload.link_utilisation);
 }
 
 }  // namespace moesim

@@ -10,7 +10,6 @@
 #include <optional>
 
 #include "sim/cost/step_cost.h"
-#include "sim/run/result.h"
 #include "sim/workload/memory_budget.h"
 
 namespace moesim {
@@ -32,8 +31,5 @@ std::optional<OffloadOutcome> offload_outcome(const Scenario& scenario, const Ro
                                               const StepCostModel& model, const StepBatch& batch,
                                               const MemoryBudget& memory, Seconds resident,
                                               double effort = 1.0);
-
-/// Adds the metrics of a run of caches.
-void add_offload_metrics(SimulationResult& result, const OffloadOutcome& offload);
 
 }  // namespace moesim
