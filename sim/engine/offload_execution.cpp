@@ -81,9 +81,15 @@ class OffloadEngine {
     host.scope = CacheScope::global;
     host.slots = std::max(spec_.host_slots, 0);
     host.is_preloaded = true;
-    host.popularity = spec_.cache.popularity;
-    for (const ExpertTrace& trace : demand) {
-      gpus_.push_back(std::make_unique<Gpu>(trace, spec_, host));
+    MOESIM_CHECK(spec.popularity.empty() || spec.popularity.size() == demand.size(),
+                 "one popularity a GPU");
+    OffloadSpec own = spec_;
+    for (std::size_t g = 0; g < demand.size(); ++g) {
+      if (!spec.popularity.empty()) {
+        own.cache.popularity = spec.popularity[g];
+      }
+      host.popularity = own.cache.popularity;
+      gpus_.push_back(std::make_unique<Gpu>(demand[g], own, host));
     }
   }
 

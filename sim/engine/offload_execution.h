@@ -20,6 +20,8 @@ namespace moesim {
 struct OffloadNode {
   OffloadSpec gpu;  ///< every GPU alike; its link and drive rates are the graph's
   bool is_in_lockstep = false;
+  /// [GPUs][layers * experts] for preloading, instead of `gpu.cache.popularity`; empty: that.
+  std::vector<std::vector<double>> popularity;
   std::vector<Stream> background;  ///< other copies on the node's links, endless
 };
 

@@ -228,9 +228,10 @@ class ExpertChecks {
     if (offload.experts == ExpertHome::gpu) {
       return;
     }
-    if (spec_.workload.kind != WorkloadKind::step) {
-      problem("/offload/experts", "is not part of serving over time",
-              "allowed: gpu, or /workload/kind step");
+    if (spec_.workload.kind == WorkloadKind::serving && offload.host_managed &&
+        spec_.serving.cuda_graphs.value_or(false)) {
+      problem("/serving/cuda_graphs", "cannot surround layers whose experts the host looks up",
+              "leave it out, or set /offload/host_managed to false");
     }
     const Host& host = cluster_.node_groups.front().host;
     if (!(host.link_rate.value.value() > 0)) {

@@ -215,6 +215,12 @@ const Fields<AlertConfig>& fields_of(const AlertConfig*) {
                {.doc = "serving: of the busiest GPU's network rate, mean over a decode step",
                 .unit = "fraction",
                 .min = 0,
+                .max = 1})
+          .add("expert_stall_fraction", &AlertConfig::expert_stall_fraction,
+               {.doc = "serving: of the time of a window's steps, waiting for experts that are not "
+                       "on the GPU (/offload)",
+                .unit = "fraction",
+                .min = 0,
                 .max = 1});
   return table;
 }

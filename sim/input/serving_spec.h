@@ -102,6 +102,7 @@ struct AlertConfig {
   double expert_load_max_over_mean = 8;  ///< hottest expert, mean over layers
   double dropped_fraction = 0.01;        ///< of the selections, at full experts
   double link_utilisation = 0.9;         ///< of the busiest GPU's network rate, mean over a step
+  double expert_stall_fraction = 0.5;    ///< of a window's steps, waiting for experts to arrive
 };
 
 const Fields<AlertConfig>& fields_of(const AlertConfig*);

@@ -129,23 +129,30 @@ void judge_queue(SimulationResult& result, const Scenario& scenario, const Servi
         "the load is above what is served: more /serving/instances, or admit fewer");
 }
 
-void judge_cache(SimulationResult& result, const Scenario& scenario, const ServingPlan& plan,
-                 const ServingRecord& record, const Windows& windows) {
-  const double room = plan.serving.room.tokens *
-                      static_cast<double>(plan.serving.replicas_per_instance *
-                                          plan.serving.instances * plan.serving.independent);
-  const double bucket = record.series.width();
-  std::vector<double> used(windows.count, 0.0);
+/// [windows] What of `quantity` falls into each; even within a bucket of the series.
+std::vector<double> in_each(const Windows& windows, const SeriesRecorder& series,
+                            SeriesRecorder::Quantity quantity) {
+  const double bucket = series.width();
+  std::vector<double> sums(windows.count, 0.0);
   for (std::size_t b = 0; b < SeriesRecorder::kBuckets; ++b) {
-    const double amount = record.series.buckets(SeriesRecorder::cache_tokens)[b];
+    const double amount = series.buckets(quantity)[b];
     const double from = bucket * static_cast<double>(b);
     for (std::size_t w = windows.at(from); w < windows.count && windows.begin(w) < from + bucket;
          ++w) {
       const double inside =
           std::min(from + bucket, windows.begin(w + 1)) - std::max(from, windows.begin(w));
-      used[w] += amount * std::max(0.0, inside) / bucket;
+      sums[w] += amount * std::max(0.0, inside) / bucket;
     }
   }
+  return sums;
+}
+
+void judge_cache(SimulationResult& result, const Scenario& scenario, const ServingPlan& plan,
+                 const ServingRecord& record, const Windows& windows) {
+  const double room = plan.serving.room.tokens *
+                      static_cast<double>(plan.serving.replicas_per_instance *
+                                          plan.serving.instances * plan.serving.independent);
+  const std::vector<double> used = in_each(windows, record.series, SeriesRecorder::cache_tokens);
   Verdict verdict;
   for (std::size_t w = 0; w < windows.count; ++w) {
     const double seconds = std::min(record.end_s, windows.begin(w + 1)) - windows.begin(w);
@@ -157,6 +164,27 @@ void judge_cache(SimulationResult& result, const Scenario& scenario, const Servi
         verdict, scenario.spec.alerts.kv_cache_fraction, windows,
         "requests wait for room: /precision/kv_cache fp8, more GPUs a replica, or fewer "
         "/serving/max_sequences");
+}
+
+void judge_expert_swaps(SimulationResult& result, const Scenario& scenario,
+                        const ServingRecord& record, const Windows& windows) {
+  if (!(record.serving.expert_lookups > 0)) {
+    return;
+  }
+  const std::vector<double> busy = in_each(windows, record.series, SeriesRecorder::busy);
+  const std::vector<double> stall = in_each(windows, record.series, SeriesRecorder::expert_stall);
+  const double limit = scenario.spec.alerts.expert_stall_fraction;
+  Verdict verdict;
+  for (std::size_t w = 0; w < windows.count; ++w) {
+    if (busy[w] > 0.01 * windows.width) {  // an idle window says nothing
+      verdict.see(w, stall[w] / busy[w], limit);
+    }
+  }
+  raise(result, "expert_swap_stall",
+        "share of the steps' time spent waiting for experts, " + in_windows(verdict, windows),
+        verdict, limit, windows,
+        "more of the experts on the GPU (/precision/experts int4, fewer /serving/max_sequences, "
+        "more GPUs), /offload/on_miss cpu, or another /offload/policy");
 }
 
 void judge_preemptions(SimulationResult& result, const Scenario& scenario,
@@ -213,6 +241,7 @@ void add_serving_alerts(SimulationResult& result, const Scenario& scenario, cons
   judge_slo(result, scenario, record, windows);
   judge_queue(result, scenario, record, windows);
   judge_cache(result, scenario, plan, record, windows);
+  judge_expert_swaps(result, scenario, record, windows);
   judge_preemptions(result, scenario, record);
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "sim/base/quantity_text.h"
+#include "sim/run/offload_metrics.h"
 #include "sim/run/serving_alerts.h"
 #include "sim/run/step_metrics.h"
 
@@ -231,6 +232,10 @@ bool check_serving_memory(SimulationResult& result, const ServingPlan& plan) {
   check(plan.serving, "a GPU");
   if (plan.prefill) {
     check(*plan.prefill, "a GPU of the prefill pool");
+  }
+  const bool host_holds = check_host_memory(result, plan.serving.room.memory);
+  if (host_holds && plan.prefill) {
+    check_host_memory(result, plan.prefill->room.memory);
   }
   if (!result.feasibility.ok) {
     add_serving_memory(result, plan, Basis::estimate);

@@ -8,6 +8,7 @@
 #include "sim/base/error.h"
 #include "sim/base/quantity_text.h"
 #include "sim/run/expert_history.h"
+#include "sim/run/offload_metrics.h"
 #include "sim/run/serving_alerts.h"
 #include "sim/run/serving_faults.h"
 #include "sim/run/serving_metrics.h"
@@ -70,6 +71,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario, const 
   if (scenario.spec.fidelity == Fidelity::analytic) {
     check_serving_rate(result, scenario, state, 1.0);
     add_steady_metrics(result, scenario, plan, stream, state);
+    add_expert_swaps(result, plan, state);
     add_serving_bands(result, scenario, plan, stream, state, steps_band(plan, stream, state));
     add_serving_findings(result, state);
     add_expert_alerts(result, scenario, plan, state.decode_batch, state.context, 0);
@@ -88,6 +90,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario, const 
   if (!plan.serving.timeline->experts_change() &&
       !check_serving_rate(result, scenario, state, kHopelessLoad)) {
     add_steady_metrics(result, scenario, plan, stream, state);
+    add_expert_swaps(result, plan, state);
     return;
   }
   const ServingRecord record = run_serving(scenario, plan, stream);
@@ -96,6 +99,7 @@ void simulate_serving(SimulationResult& result, const Scenario& scenario, const 
   }
   add_serving_metrics(result, scenario, plan, record);
   add_expert_history(result, plan, record);
+  add_expert_swaps(result, plan, record);
   add_fault_history(result, plan, record);
   add_serving_alerts(result, scenario, plan, record);
   const PoolTotals& totals = record.serving;

@@ -107,6 +107,9 @@ EngineRules engine_rules(const Scenario& scenario) {
   rules.host_kernel_s = 5e-5;
   rules.preemption = config.preemption;
   rules.graphs = config.cuda_graphs.value_or(rules.graphs);
+  // The host reads the gate's choice between two layers: no captured graph goes around them.
+  const OffloadConfig& offload = scenario.spec.offload;
+  rules.graphs = rules.graphs && !(offload.experts != ExpertHome::gpu && offload.host_managed);
   if (!config.graph_batch_sizes.empty()) {
     rules.graph_sizes.assign(config.graph_batch_sizes.begin(), config.graph_batch_sizes.end());
   }

@@ -198,6 +198,35 @@ bool Instance::cut(double now) {
   return true;
 }
 
+void Instance::count_swaps(double decoding, double context, PoolTotals& totals,
+                           SeriesRecorder& series) {
+  const double ranks = static_cast<double>(replicas_.size());
+  StepShape mean;
+  mean.decoding = decoding / ranks;
+  mean.context = context;
+  double pairs = 0;
+  for (const StepPlan& plan : plans_) {
+    mean.prompts += plan.prompts / ranks;
+    mean.prompt_tokens += plan.prompt_tokens / ranks;
+    pairs += plan.pair_sum / ranks;
+  }
+  if (reads_) {
+    mean.prompts = std::max(1.0, mean.prompts);
+    mean.cached_tokens =
+        std::max(0.0, pairs / mean.prompt_tokens - mean.prompt_tokens / mean.prompts / 2);
+  }
+  const SwapCost one = times_->swaps(mean);
+  const double steps = static_cast<double>(steps_);
+  const auto add = [&](double& total, SeriesRecorder::Quantity quantity, double amount) {
+    total += amount * steps;
+    series.add(quantity, start_s_, end_s_, amount * steps);
+  };
+  add(totals.expert_lookups, SeriesRecorder::expert_lookups, one.lookups);
+  add(totals.expert_hits, SeriesRecorder::expert_hits, one.hits);
+  add(totals.expert_bytes, SeriesRecorder::expert_bytes, one.bytes);
+  add(totals.expert_stall_s, SeriesRecorder::expert_stall, one.stall_s);
+}
+
 void Instance::finish(StepEvents& events, PoolTotals& totals, ServingRecord& record) {
   is_running_ = false;
   const double seconds = end_s_ - start_s_;
@@ -249,6 +278,9 @@ void Instance::finish(StepEvents& events, PoolTotals& totals, ServingRecord& rec
   totals.peak_cache_fraction = std::max(totals.peak_cache_fraction, (cache + grown) / room);
   totals.imbalance_integral += imbalance_ * seconds;
   SeriesRecorder& series = record.series;
+  if (times_->expert_swap() != nullptr) {
+    count_swaps(decoding, decoding > 0 ? contexts / decoding : 0, totals, series);
+  }
   series.add(SeriesRecorder::running, start_s_, end_s_, running * seconds);
   series.add(SeriesRecorder::waiting, start_s_, end_s_, waiting * seconds);
   series.add(SeriesRecorder::cache_tokens, start_s_, end_s_, cache * seconds);

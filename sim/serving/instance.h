@@ -43,6 +43,9 @@ class Instance {
  private:
   double plan_prompt_step();
   void plan_decode_run();
+  /// What the caches of experts did in the run: `decoding` sequences of all ranks with `context`
+  /// tokens each.
+  void count_swaps(double decoding, double context, PoolTotals& totals, SeriesRecorder& series);
   double run_seconds(double steps) const {
     return steps * first_s_ + growth_s_ * steps * (steps - 1) / 2;
   }

@@ -35,6 +35,47 @@ Bytes planned_memory(const Scenario& scenario, const MemoryBudget& memory) {
   return all * share;
 }
 
+/// The largest step of its phase that the engine takes.
+StepBatch largest_step(const Scenario& scenario, Phase phase, const EngineRules& rules,
+                       double decode_sequences, double mean_context) {
+  StepBatch batch;
+  // One sequence of mean length makes the budget's cache per token that of the workload.
+  batch.decode_sequences = std::max(1.0, decode_sequences);
+  batch.decode_new_tokens = 1 + scenario.spec.workload.draft_tokens;
+  batch.decode_context = std::max(1.0, mean_context);
+  if (phase == Phase::prefill) {
+    batch.prefill_sequences = 1;
+    batch.prefill_new_tokens = std::max(1.0, rules.token_budget - 1);
+  }
+  return batch;
+}
+
+/// Experts that stay on a GPU when /offload/slots leaves it to the memory: what the largest steps
+/// and the caches of `decode_sequences` sequences leave, twice their mean length so that long ones
+/// fit (or /serving/kv_cache_tokens).
+std::int64_t slots_beside_sequences(const Scenario& scenario, const StepTemplate& step,
+                                    const EngineRules& rules, double decode_sequences,
+                                    double mean_context) {
+  const double tokens = scenario.spec.serving.kv_cache_tokens.value_or(
+      2 * std::max(1.0, decode_sequences) * std::max(1.0, mean_context));
+  double slots = static_cast<double>(step.num_moe_layers * step.experts);
+  for (const Phase phase : {Phase::prefill, Phase::decode}) {
+    Scenario without = scenario;
+    without.spec.workload.phase = phase;
+    without.spec.offload.slots = 0;
+    const StepBatch batch = largest_step(
+        scenario, phase, rules, phase == Phase::decode ? decode_sequences : 1, mean_context);
+    const MemoryBudget memory = memory_budget(without, step, batch);
+    Bytes others = memory.kv_bytes_per_sequence / batch.decode_context * tokens;
+    for (const auto& [kind, bytes] : memory.kinds) {
+      others += kind == "kv_cache" ? Bytes(0) : bytes;
+    }
+    slots = std::min(slots,
+                     std::floor((planned_memory(scenario, memory) - others) / memory.expert_bytes));
+  }
+  return static_cast<std::int64_t>(std::max(0.0, slots));
+}
+
 }  // namespace
 
 CacheRoom cache_room(const Scenario& scenario, const StepTemplate& step, const EngineRules& rules,
@@ -42,18 +83,15 @@ CacheRoom cache_room(const Scenario& scenario, const StepTemplate& step, const E
   // The largest prompt step sets the activations; the largest decode step the buffers of the
   // low-latency exchange. Both must fit beside the cache, so the smaller room counts.
   CacheRoom room;
+  Scenario phased = scenario;
+  if (scenario.spec.offload.experts != ExpertHome::gpu && !scenario.spec.offload.slots) {
+    phased.spec.offload.slots =
+        slots_beside_sequences(scenario, step, rules, decode_sequences, mean_context);
+  }
   for (const Phase phase : {Phase::prefill, Phase::decode}) {
-    Scenario phased = scenario;
     phased.spec.workload.phase = phase;
-    StepBatch batch;
-    // One sequence of mean length makes the budget's cache per token that of the workload.
-    batch.decode_sequences = phase == Phase::decode ? std::max(1.0, decode_sequences) : 1;
-    batch.decode_new_tokens = 1 + scenario.spec.workload.draft_tokens;
-    batch.decode_context = std::max(1.0, mean_context);
-    if (phase == Phase::prefill) {
-      batch.prefill_sequences = 1;
-      batch.prefill_new_tokens = std::max(1.0, rules.token_budget - 1);
-    }
+    const StepBatch batch = largest_step(
+        scenario, phase, rules, phase == Phase::decode ? decode_sequences : 1, mean_context);
     MemoryBudget memory = memory_budget(phased, step, batch);
     const Bytes planned = planned_memory(scenario, memory);
     if (memory.kv_bytes_per_sequence > Bytes(0)) {

@@ -36,6 +36,9 @@ ServingPool make_pool(const Scenario& scenario, std::int64_t instances, double d
   pool.times = &pool.timeline->first_times();
   pool.room = cache_room(scenario, pool.times->decode_model().step_template(), *pool.rules,
                          decode_sequences, mean_context);
+  if (pool.room.memory.expert_bytes > Bytes(0)) {
+    pool.timeline->swap_experts(pool.room.memory, like);
+  }
   pool.instances = instances;
   (has_experts(scenario) ? pool.replicas_per_instance : pool.independent) = scenario.ways.data;
   const NodeGroup& node = scenario.cluster->node_groups.front();

@@ -41,9 +41,13 @@ class SeriesRecorder {
     prompt_tokens,
     busy,
     arrivals,
-    decoding  ///< sequences that generate x seconds: over output_tokens, the time of a token
+    decoding,        ///< sequences that generate x seconds: over output_tokens, the time of a token
+    expert_lookups,  ///< with /offload: experts needed, of every instance's mean GPU
+    expert_hits,     ///< of these, on the GPU when needed
+    expert_bytes,    ///< over the host link of every instance's mean GPU
+    expert_stall     ///< seconds for which steps waited for experts
   };
-  static constexpr std::size_t kQuantities = 8;
+  static constexpr std::size_t kQuantities = 12;
 
   /// Adds `amount` spread evenly over [from, to].
   void add(Quantity quantity, double from, double to, double amount);
@@ -74,6 +78,11 @@ struct PoolTotals {
   std::int64_t preemptions = 0;
   double swap_s = 0;
   double moving_s = 0;  ///< steps waited for expert weights being moved
+  // With /offload, of every instance's mean GPU, steps together:
+  double expert_lookups = 0;  ///< experts needed
+  double expert_hits = 0;     ///< of these, on the GPU when needed
+  double expert_bytes = 0;    ///< over its host link
+  double expert_stall_s = 0;  ///< steps waited for experts that were not there
 };
 
 struct ServingRecord {

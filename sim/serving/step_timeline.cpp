@@ -35,7 +35,7 @@ class StepTimeline::Experts {
         context_(model.loads().placement_context(scenario, routing, model.step_template())),
         is_planned_(model.loads().plan() != nullptr),
         timeline_(placement_, routing_, layers_, context_, model.loads().plan()) {
-    loads_.push_back({routing_.mixture->shares_at(routing_.time), 0, model.loads()});
+    loads_.push_back({routing_.mixture->shares_at(routing_.time), 0, routing_.time, model.loads()});
     // Plans that knew windows by their middle (the step's) may differ from those of the run.
     is_first_shared_ = has_slots(model.loads().plan(), timeline_.slots(0));
   }
@@ -61,16 +61,23 @@ class StepTimeline::Experts {
       plan = std::make_shared<const PlacementPlan>(
           plan_of_slots(placement_, seen, layers, context_, timeline_.slots(epoch.plan)));
     }
-    loads_.push_back(
-        {epoch.shares, epoch.plan, loads_[0].view.under(seen, std::move(plan), std::move(layers))});
+    loads_.push_back({epoch.shares, epoch.plan, epoch.seen_at,
+                      loads_[0].view.under(seen, std::move(plan), std::move(layers))});
     return loads_.size() - 1;
   }
   const LoadView& view(std::size_t loads) const { return loads_[loads].view; }
+  const RoutingSpec& routing() const { return routing_; }
+  RoutingSpec routing(std::size_t loads) const {
+    RoutingSpec seen = routing_;
+    seen.time = loads_[loads].seen_at;
+    return seen;
+  }
 
  private:
   struct Loads {
     std::vector<double> shares;
     std::size_t plan = 0;
+    Seconds seen_at;
     LoadView view;
   };
   const PlacementConfig placement_;
@@ -101,11 +108,29 @@ StepTimeline::StepTimeline(const StepTimeline& other, std::vector<ClusterSpell> 
       rules_(other.rules_),
       first_(other.first_),
       experts_(other.experts_),
+      swapped_(other.swapped_),
       spells_(std::move(spells)) {
   append();
 }
 
 StepTimeline::~StepTimeline() = default;
+
+void StepTimeline::swap_experts(const MemoryBudget& memory, const StepTimes* like) {
+  swapped_ = memory;
+  const bool is_shared = like != nullptr && like->expert_swap() != nullptr &&
+                         like->expert_swap()->is_like(scenario_, memory);
+  first_->swap_experts(is_shared ? like->expert_swap() : swap_of(0, *first_, scenario_));
+}
+
+std::shared_ptr<ExpertSwap> StepTimeline::swap_of(std::size_t loads, const StepTimes& times,
+                                                  const Scenario& scenario) const {
+  if (experts_ == nullptr) {
+    return std::make_shared<ExpertSwap>(scenario, routing_of(scenario), std::nullopt, *swapped_,
+                                        times.shared_decode_model());
+  }
+  return std::make_shared<ExpertSwap>(scenario, experts_->routing(loads), experts_->routing(),
+                                      *swapped_, times.shared_decode_model());
+}
 
 bool StepTimeline::rebalances() const {
   return experts_ != nullptr && experts_->timeline().rebalances();
@@ -175,6 +200,9 @@ StepTimes& StepTimeline::times(std::size_t epoch) {
         experts_ != nullptr ? experts_->view(state.loads) : first_->decode_model().loads();
     state.made = std::make_unique<StepTimes>(scenario, rules_, nullptr, &loads);
     state.times = state.made.get();
+    if (swapped_) {
+      state.made->swap_experts(swap_of(state.loads, *state.made, scenario));
+    }
   }
   return *state.times;
 }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sim/moe/expert_timeline.h"
@@ -41,6 +42,11 @@ class StepTimeline {
   StepTimeline(const StepTimeline& other, std::vector<ClusterSpell> spells);
   ~StepTimeline();
 
+  /// Experts below GPU memory: steps wait for those that are not in their GPU's cache, of which
+  /// `memory` tells the size. To be called before times are asked for; `like` lends its costs where
+  /// they are the same.
+  void swap_experts(const MemoryBudget& memory, const StepTimes* like = nullptr);
+
   /// Makes the epochs up to `now`.
   std::size_t epoch_at(double now);
   const StepEpoch& epoch(std::size_t index) const { return epochs_[index]; }
@@ -67,12 +73,15 @@ class StepTimeline {
     StepTimes* times = nullptr;
   };
   void append();
+  std::shared_ptr<ExpertSwap> swap_of(std::size_t loads, const StepTimes& times,
+                                      const Scenario& scenario) const;
   std::size_t state_of(std::size_t loads, std::size_t spell);
 
   const Scenario& scenario_;
   const EngineRules& rules_;
   std::shared_ptr<StepTimes> first_;
   std::shared_ptr<Experts> experts_;
+  std::optional<MemoryBudget> swapped_;  ///< with experts below GPU memory
   std::vector<ClusterSpell> spells_;
   std::vector<State> states_;
   std::vector<StepEpoch> epochs_;

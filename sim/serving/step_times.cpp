@@ -231,6 +231,14 @@ StepTime StepTimes::evaluate(const StepBatch& batch, bool captured) {
     const double host = engine + cost.by_kind[static_cast<std::size_t>(OpKind::host)];
     time.own += std::max(0.0, eager_floor_s_ - (time.total() - host));
   }
+  if (swap_ != nullptr) {
+    time.layer =
+        (time.total() - engine) / static_cast<double>(model.step_template().num_moe_layers);
+    time.common += swap_
+                       ->at(batch.decode_sequences,
+                            batch.prefill_sequences * batch.prefill_new_tokens, time.layer)
+                       .stall_s;
+  }
   return time;
 }
 
@@ -368,8 +376,21 @@ StepTime StepTimes::mixed(const StepShape& shape) {
     }
     time.own += weight * found->second.own * scale_;
     time.common += weight * found->second.common * scale_;
+    time.layer += weight * found->second.layer;
   }
   return time;
+}
+
+SwapCost StepTimes::swaps(const StepShape& shape) {
+  if (shape.prompts > 0) {
+    return swap_->at(shape.decoding, shape.prompt_tokens, mixed(shape).layer);
+  }
+  Row& row = row_for(shape.decoding);
+  const double scale = row.captured ? shape.decoding / row.batch : 1.0;
+  const Bracket at = bracket(decode_contexts(), shape.context * scale);
+  const double low = decode_node(row, at.low).layer;
+  const double high = decode_node(row, at.low + 1).layer;
+  return swap_->at(row.captured ? row.batch : shape.decoding, 0, low + (high - low) * at.weight);
 }
 
 StepBatch StepTimes::batch_for(const StepShape& shape) const {
@@ -385,10 +406,17 @@ StepBatch StepTimes::batch_for(const StepShape& shape) const {
   return batch;
 }
 
-StepCost StepTimes::cost(const StepShape& shape) const {
+StepCost StepTimes::cost(const StepShape& shape) {
   const StepBatch batch = batch_for(shape);
   const StepCostModel& model = shape.prompts > 0 ? *prompt_ : *decode_;
-  return model.evaluate(batch, overlap_for(model, batch.tokens()));
+  StepCost cost = model.evaluate(batch, overlap_for(model, batch.tokens()));
+  if (swap_ != nullptr) {
+    const double stall = swaps(shape).stall_s;
+    cost.seconds += Seconds(stall);
+    cost.by_kind[static_cast<std::size_t>(OpKind::expert_swap)] += stall;
+    cost.by_basis[static_cast<std::size_t>(Basis::estimate)] += stall;
+  }
+  return cost;
 }
 
 double StepTimes::log_half_width(const StepShape& shape) const {

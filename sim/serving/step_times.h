@@ -10,7 +10,7 @@
 //
 // Ranks of one deployment meet at every expert layer: a time has an `own` part (attention, dense
 // layers, head), of which the slowest rank counts, and a `common` part (experts, exchange), which
-// the mean batch sets.
+// the mean batch sets. Waiting for experts that are not on the GPU (expert_swap.h) is common.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@
 
 #include "sim/cost/step_cost.h"
 #include "sim/serving/batch_scheduler.h"
+#include "sim/serving/expert_swap.h"
 #include "sim/serving/speculation.h"
 
 namespace moesim {
@@ -27,6 +28,7 @@ namespace moesim {
 struct StepTime {
   double own = 0;
   double common = 0;
+  double layer = 0;  ///< with /offload: of a MoE layer whose experts are all there
   double total() const { return own + common; }
 };
 
@@ -56,6 +58,13 @@ class StepTimes {
   StepTimes(const Scenario& scenario, const EngineRules& rules, const StepTimes* like = nullptr,
             const LoadView* loads = nullptr);
 
+  /// Experts below GPU memory: from now on steps wait for those that are not there. To be called
+  /// before any time was asked for; `swap` may be shared.
+  void swap_experts(std::shared_ptr<ExpertSwap> swap) { swap_ = std::move(swap); }
+  const std::shared_ptr<ExpertSwap>& expert_swap() const { return swap_; }
+  /// What the caches of experts do in such a step; only after `swap_experts`.
+  SwapCost swaps(const StepShape& shape);
+
   /// All ranks alike, or one replica alone: `decoding` > 0 sequences take one step each.
   DecodeLine decode(double decoding, double context);
   /// The part that a rank spends on its own when graphs are padded for `longest` sequences.
@@ -69,10 +78,11 @@ class StepTimes {
   void set_scale(double scale) { scale_ = scale; }
 
   /// What a step is made of, without host time of the engine.
-  StepCost cost(const StepShape& shape) const;
+  StepCost cost(const StepShape& shape);
   /// 80% band of such a step: seconds * exp(+-this); 0 where none is known.
   double log_half_width(const StepShape& shape) const;
   const StepCostModel& decode_model() const { return *decode_; }
+  std::shared_ptr<const StepCostModel> shared_decode_model() const { return decode_; }
   const StepCostModel& prompt_model() const { return *prompt_; }
   const Speculation& speculation() const { return speculation_; }
   std::int64_t evaluations() const { return evaluations_; }
@@ -94,7 +104,8 @@ class StepTimes {
   Speculation speculation_;
   std::shared_ptr<const StepCostModel> decode_;
   std::shared_ptr<const StepCostModel> prompt_;
-  std::vector<Row> rows_;  ///< by batch, ascending
+  std::shared_ptr<ExpertSwap> swap_;  ///< null: every expert is on its GPU
+  std::vector<Row> rows_;             ///< by batch, ascending
   std::unordered_map<std::uint64_t, StepTime> mixed_;
   double num_layers_ = 1;
   double eager_floor_s_ = 0;  ///< host time of launching every kernel of a step one by one
