@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "sim/base/error.h"
@@ -16,8 +17,12 @@ constexpr std::string_view kAlphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 constexpr int kMaxDepth = 8;  // the answers of a tree fill a byte
 constexpr std::size_t kMaxTreeFeatures = 32;
-constexpr std::size_t kWordsAtOnce = 6;
-constexpr std::size_t kTreesAtOnce = 8 * kWordsAtOnce;
+// Trees whose leaves are named at once: three blocks fill nine of the sixteen 16-byte registers
+// that every x86-64 has.
+constexpr std::size_t kTreesOfBlock = 48;
+constexpr std::size_t kMostBlocks = 3;
+constexpr std::size_t kCells = 128;  // of an axis
+constexpr float kLastCell = kCells - 1;
 
 void append_float(std::vector<std::uint8_t>& bytes, float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -47,6 +52,28 @@ bool read_floats(const Json* json, std::vector<float>& values) {
   return true;
 }
 
+/// A place on an axis, inside its cells; NaN goes to the first.
+float bounded(float x) { return x > 0.0F ? std::min(x, kLastCell) : 0.0F; }
+
+// One register: GCC and Clang know this spelling for any processor.
+using Answers [[gnu::vector_size(16)]] = std::uint8_t;  // of sixteen trees
+using Floats [[gnu::vector_size(16)]] = float;
+using Integers [[gnu::vector_size(16)]] = std::int32_t;
+
+/// Bitwise or of the answers of `trees` trees, from `first` on, over all rows.
+template <std::size_t trees>
+void unite(std::span<const std::uint8_t* const> rows, std::size_t first, std::uint8_t* leaves) {
+  std::array<Answers, trees / sizeof(Answers)> united{};
+  for (const std::uint8_t* row : rows) {
+    for (std::size_t i = 0; i < united.size(); ++i) {
+      Answers answers;
+      std::memcpy(&answers, row + first + i * sizeof(Answers), sizeof answers);
+      united[i] |= answers;
+    }
+  }
+  std::memcpy(leaves, &united, sizeof united);
+}
+
 bool is_finite_number(const Json* json) {
   return json != nullptr && json->is_number() && std::isfinite(json->as_number());
 }
@@ -57,45 +84,48 @@ ResidualTrees::ResidualTrees(int depth, double base, std::vector<std::vector<flo
     : depth_(depth), base_(static_cast<float>(base)), thresholds_(std::move(thresholds)) {
   MOESIM_CHECK(depth_ >= 1 && depth_ <= kMaxDepth, "trees have 1 to 8 questions");
   MOESIM_CHECK(thresholds_.size() <= kMaxTreeFeatures, "too many features");
-  axes_.resize(thresholds_.size());
+  axis_low_.reserve(thresholds_.size());
+  cells_per_unit_.reserve(thresholds_.size());
+  lowest_row_.reserve(thresholds_.size() * kCells);
   for (std::size_t f = 0; f < thresholds_.size(); ++f) {
-    const std::vector<float>& list = thresholds_[f];
-    first_row_.push_back(static_cast<std::uint32_t>(num_rows_));
-    if (list.empty()) {
-      continue;
-    }
-    Asked asked;
-    asked.feature = static_cast<std::uint32_t>(f);
-    asked.first_place = static_cast<std::uint32_t>(places_.size());
-    asked.first_row = static_cast<std::uint32_t>(num_rows_);
-    const float span = list.back() - list.front();
-    axes_[f] = {list.front(), span > 0 ? static_cast<float>(kCells) / span : 0.0F};
-    std::array<std::uint8_t, kCells> inside{};
-    for (const float threshold : list) {
-      ++inside[static_cast<std::size_t>(axes_[f].cell(threshold))];
-    }
-    std::uint8_t before = 0;
-    for (const std::uint8_t count : inside) {
-      before_.push_back(before);
-      before = static_cast<std::uint8_t>(before + count);
-      asked.steps = std::max<std::uint32_t>(asked.steps, count);
-    }
-    places_.insert(places_.end(), list.begin(), list.end());
-    places_.insert(places_.end(), std::max(2U, asked.steps),
-                   std::numeric_limits<float>::infinity());
-    asked_.push_back(asked);
-    num_rows_ += list.size() + 1;
+    add_axis(f);
   }
 }
 
+void ResidualTrees::add_axis(std::size_t feature) {
+  const std::vector<float>& list = thresholds_[feature];
+  const float span = list.empty() ? 0.0F : list.back() - list.front();
+  axis_low_.push_back(list.empty() ? 0.0F : list.front());
+  cells_per_unit_.push_back(span > 0 ? static_cast<float>(kCells) / span : 0.0F);
+  std::array<std::uint32_t, kCells> inside{};
+  for (const float threshold : list) {
+    const float x = (threshold - axis_low_.back()) * cells_per_unit_.back();
+    ++inside[static_cast<std::size_t>(bounded(x))];
+  }
+  first_row_.push_back(static_cast<std::uint32_t>(num_rows_));
+  above_.insert(above_.end(), list.begin(), list.end());
+  const std::uint32_t most = *std::max_element(inside.begin(), inside.end());
+  if (most > 2) {
+    crowded_.push_back(
+        {static_cast<std::uint32_t>(feature), most, static_cast<std::uint32_t>(above_.size())});
+  }
+  above_.insert(above_.end(), list.empty() ? 2U : 1U, std::numeric_limits<float>::infinity());
+  std::size_t row = num_rows_;
+  for (const std::uint32_t count : inside) {
+    lowest_row_.push_back(static_cast<std::uint16_t>(row));
+    row += count;
+  }
+  num_rows_ = above_.size();
+}
+
 void ResidualTrees::reserve(std::size_t trees) {
-  const std::size_t room = (trees + kTreesAtOnce - 1) / kTreesAtOnce * kTreesAtOnce;
+  const std::size_t room = (trees + kTreesOfBlock - 1) / kTreesOfBlock * kTreesOfBlock;
   if (room <= room_) {
     return;
   }
-  std::vector<std::uint64_t> wider(num_rows_ * room / 8);
+  std::vector<std::uint8_t> wider(num_rows_ * room);
   for (std::size_t row = 0; row < num_rows_; ++row) {
-    std::copy_n(answers_.data() + row * room_ / 8, room_ / 8, wider.data() + row * room / 8);
+    std::copy_n(answers_.data() + row * room_, room_, wider.data() + row * room);
   }
   answers_ = std::move(wider);
   room_ = room;
@@ -108,39 +138,70 @@ void ResidualTrees::reserve(std::size_t trees) {
 void ResidualTrees::add_answers(std::span<const Question> questions) {
   for (std::size_t d = 0; d < questions.size(); ++d) {
     const Question& question = questions[d];
-    const std::uint64_t bit = std::uint64_t{1} << (8 * (num_trees_ % 8) + d);
+    const auto bit = static_cast<std::uint8_t>(1U << d);
     // Above exactly `row` thresholds: above this one when row > its index.
     const std::size_t first = first_row_[question.feature];
     const std::size_t end = first + thresholds_[question.feature].size();
     for (std::size_t row = first + question.threshold + 1U; row <= end; ++row) {
-      answers_[(row * room_ + num_trees_) / 8] |= bit;
+      answers_[row * room_ + num_trees_] |= bit;
     }
   }
 }
 
-double ResidualTrees::evaluate(const float* features) const {
-  const std::size_t num_features = axes_.size();
-  std::array<std::int32_t, kMaxTreeFeatures> cells;
-  for (std::size_t f = 0; f < num_features; ++f) {
-    cells[f] = axes_[f].cell(features[f]);
-  }
-  std::array<const std::uint64_t*, kMaxTreeFeatures> rows;
-  std::size_t num_asked = 0;
-  const std::uint8_t* before = before_.data();
-  for (const Asked& asked : asked_) {
-    const float value = features[asked.feature];
-    const std::size_t below = before[cells[asked.feature]];
-    before += kCells;
-    const float* place = places_.data() + asked.first_place + below;
-    // Few cells hold more than two thresholds.
-    std::size_t row =
-        asked.first_row + below + (place[0] < value ? 1U : 0U) + (place[1] < value ? 1U : 0U);
-    for (std::uint32_t step = 2; step < asked.steps; ++step) {
-      row += place[step] < value ? 1U : 0U;
+void ResidualTrees::find_cells(const float* features, std::int32_t* cells) const {
+  const auto four = [&](std::size_t f) {
+    Floats x;
+    Floats low;
+    Floats per_unit;
+    std::memcpy(&x, features + f, sizeof x);
+    std::memcpy(&low, axis_low_.data() + f, sizeof low);
+    std::memcpy(&per_unit, cells_per_unit_.data() + f, sizeof per_unit);
+    x = (x - low) * per_unit;
+    const Floats last = Floats{} + kLastCell;
+    x = last < x ? last : x;
+    x = x > Floats{} ? x : Floats{};
+    const auto whole = __builtin_convertvector(x, Integers);
+    std::memcpy(cells + f, &whole, sizeof whole);
+  };
+  const std::size_t num_features = axis_low_.size();
+  if (num_features < 4) {
+    for (std::size_t f = 0; f < num_features; ++f) {
+      const float x = (features[f] - axis_low_[f]) * cells_per_unit_[f];
+      cells[f] = static_cast<std::int32_t>(bounded(x));
     }
-    rows[num_asked++] = answers_.data() + row * (room_ / 8);
+    return;
   }
-  std::span<const std::uint64_t* const> used(rows.data(), num_asked);
+  for (std::size_t f = 0; f + 4 < num_features; f += 4) {
+    four(f);
+  }
+  four(num_features - 4);
+}
+
+double ResidualTrees::evaluate(const float* features) const {
+  const std::size_t num_features = axis_low_.size();
+  std::array<std::int32_t, kMaxTreeFeatures> cells;
+  find_cells(features, cells.data());
+  std::array<const std::uint8_t*, kMaxTreeFeatures> rows;
+  const std::uint16_t* of_feature = lowest_row_.data();
+  for (std::size_t f = 0; f < num_features; ++f) {
+    const std::size_t lowest = of_feature[cells[f]];
+    const float* above = above_.data() + lowest;
+    // Few cells hold more than two thresholds. Two entries follow any lowest row: the last
+    // threshold lies in the last cell.
+    const std::size_t row =
+        lowest + (above[0] < features[f] ? 1U : 0U) + (above[1] < features[f] ? 1U : 0U);
+    rows[f] = answers_.data() + row * room_;
+    of_feature += kCells;
+  }
+  for (const Crowded& crowded : crowded_) {
+    const std::size_t f = crowded.feature;
+    const std::size_t lowest = lowest_row_[f * kCells + static_cast<std::size_t>(cells[f])];
+    const std::size_t end = std::min<std::size_t>(lowest + crowded.most, crowded.end);
+    for (std::size_t place = lowest + 2; place < end; ++place) {
+      rows[f] += above_[place] < features[f] ? room_ : 0;
+    }
+  }
+  const std::span<const std::uint8_t* const> used(rows.data(), num_features);
   // The usual depths are known to the compiler.
   const double sum = depth_ == 6   ? leaf_sum<6>(used)
                      : depth_ == 5 ? leaf_sum<5>(used)
@@ -149,31 +210,27 @@ double ResidualTrees::evaluate(const float* features) const {
 }
 
 template <int known_depth>
-double ResidualTrees::leaf_sum(std::span<const std::uint64_t* const> rows) const {
+double ResidualTrees::leaf_sum(std::span<const std::uint8_t* const> rows) const {
   const std::size_t num_leaves = std::size_t{1} << (known_depth > 0 ? known_depth : depth_);
   const float* leaves = leaves_.data();
   float even = 0;
   float odd = 0;
-  const std::size_t words = (num_trees_ + 7) / 8;
-  for (std::size_t first = 0; first < words; first += kWordsAtOnce) {
-    std::array<std::uint64_t, kWordsAtOnce> leaf{};
-    for (const std::uint64_t* row : rows) {
-      row += first;
-      leaf[0] |= row[0];
-      leaf[1] |= row[1];
-      leaf[2] |= row[2];
-      leaf[3] |= row[3];
-      leaf[4] |= row[4];
-      leaf[5] |= row[5];
+  std::array<std::uint8_t, kMostBlocks * kTreesOfBlock> named;
+  const std::size_t trees = (num_trees_ + 7) / 8 * 8;
+  for (std::size_t first = 0; first < trees; first += named.size()) {
+    const std::size_t count = std::min(named.size(), trees - first);
+    if (count > 2 * kTreesOfBlock) {
+      unite<3 * kTreesOfBlock>(rows, first, named.data());
+    } else if (count > kTreesOfBlock) {
+      unite<2 * kTreesOfBlock>(rows, first, named.data());
+    } else {
+      unite<kTreesOfBlock>(rows, first, named.data());
     }
-    const std::size_t count = std::min(kWordsAtOnce, words - first);
-    for (std::size_t w = 0; w < count; ++w) {
-      std::uint64_t word = leaf[w];
+    for (std::size_t tree = 0; tree < count; tree += 8) {
       // Two chains of additions, always in the same order.
       for (std::size_t t = 0; t < 8; t += 2) {
-        even += leaves[t * num_leaves + (word & 255)];
-        odd += leaves[(t + 1) * num_leaves + ((word >> 8) & 255)];
-        word >>= 16;
+        even += leaves[t * num_leaves + named[tree + t]];
+        odd += leaves[(t + 1) * num_leaves + named[tree + t + 1]];
       }
       leaves += 8 * num_leaves;
     }

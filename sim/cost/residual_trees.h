@@ -46,33 +46,20 @@ class ResidualTrees {
   static ResidualTrees from_json(const Json& json, std::size_t num_features, std::string& problem);
 
  private:
-  static constexpr std::size_t kCells = 128;
-
-  /// A feature's axis from its first to its last threshold, cut into equal cells. The cell is
-  /// monotone in the value, rounding included: a threshold in an earlier cell lies below the value,
-  /// one in a later cell does not. NaN goes to the first cell.
-  struct Axis {
-    float low = 0;
-    float cells_per_unit = 0;
-
-    std::int32_t cell(float value) const {
-      const float x = (value - low) * cells_per_unit;
-      const float bounded = x > static_cast<float>(kCells - 1) ? static_cast<float>(kCells - 1) : x;
-      return static_cast<std::int32_t>(bounded > 0.0F ? bounded : 0.0F);
-    }
-  };
-  /// A feature with thresholds.
-  struct Asked {
+  /// A feature that has a cell of more than two thresholds.
+  struct Crowded {
     std::uint32_t feature = 0;
-    std::uint32_t first_place = 0;  ///< of its thresholds in `places_`
-    std::uint32_t first_row = 0;    ///< in `answers_`
-    std::uint32_t steps = 0;        ///< most thresholds in one cell
+    std::uint32_t most = 0;  ///< thresholds in one cell
+    std::uint32_t end = 0;   ///< of the feature's thresholds in `above_`
   };
 
+  void add_axis(std::size_t feature);
   void add_answers(std::span<const Question> questions);
+  /// Cell of each feature's value; NaN goes to the first.
+  void find_cells(const float* features, std::int32_t* cells) const;
   /// Sum of the leaves that the union of `rows` of `answers_` names; depth 0: `depth_`.
   template <int known_depth>
-  double leaf_sum(std::span<const std::uint64_t* const> rows) const;
+  double leaf_sum(std::span<const std::uint8_t* const> rows) const;
 
   int depth_ = 1;
   double base_ = 0;
@@ -82,15 +69,20 @@ class ResidualTrees {
   std::vector<std::int8_t> quantised_;  // [trees][2^depth]
   std::vector<float> scales_;           // [trees]
   std::vector<float> leaves_;           // [room][2^depth], zero beyond the trees
-  std::vector<Axis> axes_;              // [features]
-  std::vector<Asked> asked_;
-  std::vector<std::uint8_t> before_;      // [asked][cells]: thresholds in earlier cells
-  std::vector<float> places_;             // thresholds, infinity beyond the last of each feature
+  /// A feature's axis from its first to its last threshold is cut into equal cells. The cell is
+  /// monotone in the value, rounding included: a threshold in an earlier cell lies below the value,
+  /// one in a later cell does not.
+  std::vector<float> axis_low_;        // [features]
+  std::vector<float> cells_per_unit_;  // [features]
+  /// Row of values below all thresholds of the cell.
+  std::vector<std::uint16_t> lowest_row_;  // [features][cells]
+  std::vector<Crowded> crowded_;
   std::vector<std::uint32_t> first_row_;  // [features]
   /// A feature value lies above so many of its thresholds, and for each such number the answers to
-  /// all questions about the feature are known beforehand: [rows][room / 8], a tree's leaf in a
-  /// byte of a word. The leaves of an op are the union of one row a feature.
-  std::vector<std::uint64_t> answers_;
+  /// all questions about the feature are known beforehand: [rows][room], a tree's leaf in a byte.
+  /// The leaves of an op are the union of one row a feature.
+  std::vector<std::uint8_t> answers_;
+  std::vector<float> above_;  // [rows]: the threshold that leads to the next row, or infinity
   std::size_t num_rows_ = 0;
   std::size_t room_ = 0;  ///< trees in a row, whole blocks
 };

@@ -65,6 +65,38 @@ TEST(Json, EscapesKeysInPointers) {
   EXPECT_EQ(json.at_pointer("/a~1b~0c/0")->as_integer(), 7);
 }
 
+TEST(Json, LongStringsReadBackWholeWhateverStandsAroundThem) {
+  for (const std::size_t length : {255U, 256U, 257U, 5000U}) {
+    const std::string plain(length, 'A');
+    for (const std::string& text :
+         {plain, plain + "\"", "\"" + plain + "\\", plain + "\\\"" + plain, plain + "\xc3\xa9",
+          plain + "\n", "\\" + plain}) {
+      Json json = Json::object();
+      json.set("first", text);
+      json.set(text, Json::array());
+      json.set("empty", "");
+      json.set("more", Json(Json::Array{text, "", "x", text, text}));
+      EXPECT_EQ(parse_json(json.dump(-1), "x"), json) << length;
+      EXPECT_EQ(parse_json(json.dump(2), "x"), json) << length;
+    }
+    EXPECT_EQ(parse_json("\"" + plain + "\"", "x").as_text(), plain);
+  }
+}
+
+TEST(Json, ErrorsBehindLongStringsAreWhereTheTextHasThem) {
+  const std::string plain(1000, 'A');
+  // Columns count from 1: {"a": " is seven letters, the string a thousand, ", two more; then b.
+  const auto where = [](const std::string& text) {
+    const std::string message = message_of(text);
+    return message.substr(0, message.find(':', message.find("column")));
+  };
+  EXPECT_EQ(where("{\"a\": \"" + plain + "\",b}"), "x.json: line 1, column 1010");
+  // The second key ends at 7 + 1000 + 2 + 3: found a letter after its closing quote was read.
+  EXPECT_EQ(where("{\"a\": \"" + plain + "\",\"a\": 1}"), "x.json: line 1, column 1012");
+  EXPECT_EQ(where("{\"a\": \"" + plain), "x.json: line 1, column 1008");
+  EXPECT_EQ(where("[\"" + plain + "\" \"" + plain + "\"]"), "x.json: line 1, column 2006");
+}
+
 TEST(Json, NegativeZeroReadsBackEqual) { EXPECT_EQ(parse_json("[-0.0]", "t").dump(-1), "[-0.0]"); }
 
 }  // namespace

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bit>
+#include <filesystem>
 #include <limits>
 
 #include "sim/base/random.h"
+#include "sim/cost/cost_curve.h"
 
 namespace moesim {
 namespace {
@@ -93,6 +96,102 @@ TEST(ResidualTrees, AnyNumberOfTreesAddsUpTheLeavesThatTheirQuestionsName) {
       }
     }
   }
+}
+
+std::vector<float> floats_of(const Json& json, const char* key) {
+  std::vector<std::uint8_t> bytes;
+  EXPECT_TRUE(base64_decode(json.find(key)->as_text(), bytes));
+  std::vector<float> values(bytes.size() / 4);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint32_t bits = 0;
+    for (std::size_t byte = 0; byte < 4; ++byte) {
+      bits |= static_cast<std::uint32_t>(bytes[4 * i + byte]) << (8 * byte);
+    }
+    values[i] = std::bit_cast<float>(bits);
+  }
+  return values;
+}
+
+/// Trees as their file describes them, walked question by question. Even and odd trees add up in
+/// single precision on their own, in order: the order decides the last bits.
+class PlainTrees {
+ public:
+  explicit PlainTrees(const Json& json)
+      : depth_(static_cast<std::size_t>(json.find("depth")->as_integer())),
+        base_(json.find("base")->as_number()),
+        thresholds_(floats_of(json, "thresholds")),
+        scales_(floats_of(json, "scales")) {
+    EXPECT_TRUE(base64_decode(json.find("questions")->as_text(), questions_));
+    EXPECT_TRUE(base64_decode(json.find("leaves")->as_text(), leaves_));
+    std::size_t first = 0;
+    for (const Json& count : json.find("num_thresholds")->items()) {
+      first_threshold_.push_back(first);
+      first += static_cast<std::size_t>(count.as_integer());
+    }
+  }
+  const std::vector<float>& thresholds() const { return thresholds_; }
+  double evaluate(const float* x) const {
+    std::array<float, 2> sums{};
+    for (std::size_t tree = 0; tree < scales_.size(); ++tree) {
+      std::size_t leaf = 0;
+      for (std::size_t d = 0; d < depth_; ++d) {
+        const std::uint8_t* question = &questions_[2 * (tree * depth_ + d)];
+        const float threshold = thresholds_[first_threshold_[question[0]] + question[1]];
+        leaf += (x[question[0]] > threshold ? 1U : 0U) << d;
+      }
+      const auto steps = static_cast<std::int8_t>(leaves_[(tree << depth_) + leaf]);
+      sums[tree % 2] += scales_[tree] * static_cast<float>(steps);
+    }
+    return base_ + (static_cast<double>(sums[0]) + static_cast<double>(sums[1]));
+  }
+
+ private:
+  std::size_t depth_;
+  double base_;
+  std::vector<float> thresholds_;
+  std::vector<float> scales_;
+  std::vector<std::uint8_t> questions_;
+  std::vector<std::uint8_t> leaves_;
+  std::vector<std::size_t> first_threshold_;
+};
+
+TEST(ResidualTrees, ShippedTreesAddUpToTheBitsOfAPlainWalk) {
+  RandomStream random(11, "test/plain_walk");
+  const float infinity = std::numeric_limits<float>::infinity();
+  const std::string folder = std::string(MOESIM_SOURCE_DIR) + "/hardware_profiles/curves";
+  std::size_t compared = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".json") {
+      continue;
+    }
+    const CurveSet set = CurveSet::load(entry.path().string());
+    if (!set.transferred_from.empty()) {
+      continue;  // the trees of its base
+    }
+    for (const CostCurve& curve : set.curves()) {
+      for (const ResidualTrees* trees : {&curve.residual, &curve.band}) {
+        if (trees->num_trees() == 0) {
+          continue;
+        }
+        const PlainTrees plain(trees->to_json());
+        for (int i = 0; i < 200; ++i) {
+          FeatureVector x{};
+          for (std::size_t f = 0; f < curve.ranges.size(); ++f) {
+            const FeatureRange& range = curve.ranges[f];
+            const auto share = static_cast<float>(1.2 * random.uniform() - 0.1);
+            x[f] = range.low + share * (range.high - range.low);
+          }
+          // A threshold itself, and what no op has.
+          const float odd[] = {plain.thresholds()[random.below(plain.thresholds().size())],
+                               infinity, -infinity, std::numeric_limits<float>::quiet_NaN()};
+          x[random.below(curve.ranges.size())] = odd[random.below(4)];
+          ASSERT_EQ(trees->evaluate(x.data()), plain.evaluate(x.data())) << entry.path();
+          ++compared;
+        }
+      }
+    }
+  }
+  EXPECT_GE(compared, 20000u);
 }
 
 TEST(ResidualTrees, AFileHoldsTheSameTrees) {
