@@ -344,6 +344,7 @@ static std::pair<CurvePick, CurvePick> kernels_of(const CurvePick& pick) {
   usual.low_latency = nullptr;
   CurvePick fast = usual;
   fast.curve = pick.low_latency;
+  fast.basis = std::max(pick.basis, fast.curve->basis);  // the weaker one
   return {usual, fast};
 }
 

@@ -7,6 +7,8 @@ std::span<const Choice<RoutingModel>> choices_of(RoutingModel) {
   static constexpr Choice<RoutingModel> kChoices[] = {
       {RoutingModel::uniform, "uniform",
        "every token picks its experts at random, all equally likely"},
+      {RoutingModel::typical, "typical",
+       "gumbel as uneven as the model's card says of it in service (expert_use), else sigma 0.7"},
       {RoutingModel::gumbel, "gumbel",
        "Gumbel-top-k: expert logits sigma * N(0,1) fixed per layer plus Gumbel noise per token; "
        "sigma 0 is exact balance"},

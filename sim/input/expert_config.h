@@ -19,6 +19,7 @@ namespace moesim {
 
 enum class RoutingModel : std::uint8_t {
   uniform,
+  typical,
   gumbel,
   zipf,
   dirichlet,

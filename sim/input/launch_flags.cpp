@@ -226,6 +226,17 @@ void set_graph_config(D& draft, const J& value) {
     }
   }
 }
+/// TensorRT-LLM's attention_dp_config: replicas that wait for each other's prompts.
+void set_attention_balance(D& draft, const J& value) {
+  if (!value.is_object()) {
+    throw std::string("an object");
+  }
+  const J* enable = value.find("enable_balance");
+  if (enable != nullptr && bool_of(*enable)) {
+    const J* steps = value.find("timeout_iters");
+    draft.set("/serving/prompt_wait_steps", J(steps != nullptr ? count_of(*steps) : 50));
+  }
+}
 void set_trt_speculative(D& draft, const J& value) {
   if (!value.is_object()) {
     throw std::string("an object");
@@ -335,6 +346,7 @@ constexpr LaunchFlag kTrtllm[] = {
     sets("max-batch-size", set_sequences),
     switches("enable-chunked-prefill", set_chunked),
     sets("kv-cache-config", set_kv_config),
+    sets("attention-dp-config", set_attention_balance),
     sets("cuda-graph-config", set_graph_config),
     sets("speculative-config", set_trt_speculative),
 };
@@ -394,7 +406,7 @@ constexpr PassiveFlags kPassive[] = {
      "trust-remote-code enable-metrics show-time-cost skip-server-warmup "
      "weight-loader-disable-mmap"},
     {LaunchTool::trtllm, FlagUse::not_simulated, true,
-     "moe-config attention-dp-config torch-compile-config scheduler-config "
+     "moe-config torch-compile-config scheduler-config "
      "allreduce-strategy attn-backend stream-interval gpus-per-node cluster-size "
      "max-beam-width cache-transceiver-config num-postprocess-workers"},
     {LaunchTool::trtllm, FlagUse::not_simulated, false, "disable-overlap-scheduler"},

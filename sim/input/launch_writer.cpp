@@ -270,6 +270,11 @@ class LaunchWriter {
             " has no option");
       }
       yaml += "enable_attention_dp: true\n";
+      const Json* wait = key("/serving/prompt_wait_steps");
+      if (wait != nullptr && wait->is_number() && wait->as_number() > 0) {
+        yaml += "attention_dp_config:\n  enable_balance: true\n  timeout_iters: " + wait->dump(-1) +
+                "\n";
+      }
     }
     if (const Json* chunks = key("/serving/chunked_prefill")) {
       yaml += "enable_chunked_prefill: " + chunks->dump(-1) + "\n";

@@ -275,6 +275,18 @@ const Fields<PublishedCounts>& fields_of(const PublishedCounts*) {
   return table;
 }
 
+const Fields<ExpertUse>& fields_of(const ExpertUse*) {
+  static const Fields<ExpertUse> table =
+      Fields<ExpertUse>("expert_use", "how unevenly the experts are used in service")
+          .add("sigma", &ExpertUse::sigma,
+               {.doc = "spread of expert popularity, as of routing kind gumbel",
+                .required = true,
+                .min = 0,
+                .max = 10})
+          .add("source", &ExpertUse::source, {.doc = "document and place", .required = true});
+  return table;
+}
+
 const Fields<SourceReference>& fields_of(const SourceReference*) {
   static const Fields<SourceReference> table =
       Fields<SourceReference>("source", "where the shapes come from")
@@ -306,6 +318,7 @@ const Fields<ModelCard>& fields_of(const ModelCard*) {
           .add("mtp", &M::mtp, flag("multi-token prediction"))
           .add("weights", &M::weights, flag("storage of the published weights"))
           .add("published", &M::published, flag("counts to check against"))
+          .add("expert_use", &M::expert_use, flag("how unevenly the experts are used in service"))
           .add("unknown", &M::unknown, flag("what no public document states"));
   return table;
 }

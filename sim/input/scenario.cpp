@@ -392,6 +392,7 @@ Scenario resolve(const ScenarioSpec& spec, const CardLibrary& cards, const std::
       scenario.ways = resolve_ways(spec, model, spec.nodes * gpus_per_node, file, diagnostics);
       if (diagnostics.empty()) {
         check_experts(spec, model, scenario.ways, *scenario.cluster, file, diagnostics);
+        resolve_typical(scenario.spec.routing, model);
         check_model(spec, model, scenario.ways, file, diagnostics);
       }
       if (diagnostics.empty() && spec.workload.kind == WorkloadKind::serving &&

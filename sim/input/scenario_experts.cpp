@@ -63,6 +63,10 @@ class ExpertChecks {
   void routing() {
     const RoutingConfig& routing = spec_.routing;
     recording(routing.kind, routing.trace, "/routing");
+    if (routing.kind == RoutingModel::typical && routing.sigma != 0) {
+      problem("/routing/sigma", "is not used by routing of kind typical",
+              "leave it out, or choose the kind gumbel");
+    }
     if (!routing.layer_sigma.empty() && routing.kind != RoutingModel::gumbel) {
       problem("/routing/layer_sigma", "is not used by routing of kind " + choice_name(routing.kind),
               "leave it out, or choose the kind gumbel");
@@ -315,6 +319,20 @@ void check_nvlink_kernels(const ScenarioSpec& spec, const ParallelWays& ways,
 }
 
 }  // namespace
+
+void resolve_typical(RoutingConfig& routing, const ModelCard& model) {
+  const double sigma = model.expert_use ? model.expert_use->sigma : kTypicalSigma;
+  const auto resolve = [sigma](auto& law) {
+    if (law.kind == RoutingModel::typical) {
+      law.kind = RoutingModel::gumbel;
+      law.sigma = sigma;
+    }
+  };
+  resolve(routing);
+  for (DomainConfig& domain : routing.domains) {
+    resolve(domain);
+  }
+}
 
 void check_experts(const ScenarioSpec& spec, const ModelCard& model, const ParallelWays& ways,
                    const ClusterProfile& cluster, const std::string& file,

@@ -149,6 +149,20 @@ const Fields<ServingConfig>& fields_of(const ServingConfig*) {
                 .unit = "s",
                 .min = 0,
                 .max = 1})
+          .add("host_kernel_s", &ServingConfig::host_kernel_s,
+               {.doc = "host time to start one kernel outside a graph; at least the device's own "
+                       "(launch_eager), which is all that compiled engines take; absent: 50 us, of "
+                       "Python",
+                .unit = "s",
+                .min = 0,
+                .max = 0.01})
+          .add("prompt_wait_steps", &ServingConfig::prompt_wait_steps,
+               {.doc = "replicas that step together: prompts wait until every replica has one, at "
+                       "most so many steps (TensorRT-LLM: attention_dp_config enable_balance, "
+                       "timeout_iters); 0: no waiting",
+                .unit = "steps",
+                .min = 0,
+                .max = 1e6})
           .add("prefill_pool", &ServingConfig::prefill_pool,
                {.doc = "prefill/decode disaggregation"})
           .add("failure", &ServingConfig::failure, {.doc = "one instance stops and comes back"})

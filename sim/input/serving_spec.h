@@ -69,6 +69,7 @@ struct ServingConfig {
   std::optional<std::int64_t> max_sequences;       ///< requests in flight
   std::optional<bool> chunked_prefill;             ///< a prompt may be read in several steps
   std::optional<bool> mixed_batches;               ///< prompts join decode steps
+  std::int64_t prompt_wait_steps = 0;              ///< prompts wait for those of the other replicas
   std::optional<std::int64_t> kv_block_tokens;     ///< page of the cache
   std::optional<double> kv_cache_tokens;           ///< absent: what the memory model leaves
   std::optional<double> watermark_fraction;        ///< of the cache kept free when admitting
@@ -79,6 +80,7 @@ struct ServingConfig {
   std::vector<std::int64_t> graph_batch_sizes;  ///< captured sizes; empty: the preset's
   std::optional<double> host_overhead_s;        ///< a step that the GPUs wait for
   std::optional<double> host_overhead_per_sequence_s;
+  std::optional<double> host_kernel_s;  ///< to start one kernel outside a graph
   PrefillPoolSpec prefill_pool;
   FailureSpec failure;
   double two_batch_min_tokens = 0;  ///< two_batch overlap splits steps of at least so many tokens

@@ -38,6 +38,7 @@ RoutingKind kind_of(RoutingModel model) {
   switch (model) {
     case RoutingModel::uniform:
       return RoutingKind::uniform;
+    case RoutingModel::typical:  // of a resolved scenario no longer
     case RoutingModel::gumbel:
       return RoutingKind::gumbel;
     case RoutingModel::zipf:

@@ -183,6 +183,16 @@ StepPlan Replica::plan(double now) {
   return plan;
 }
 
+void Replica::hold_prompts(StepPlan& plan) {
+  for (Reading& reading : reading_) {
+    reading.chunk = 0;
+  }
+  plan.prompts = 0;
+  plan.prompt_tokens = 0;
+  plan.pair_sum = 0;
+  plan.decodes = decoding_ > 0;
+}
+
 std::int64_t Replica::steps_to_finish() const {
   return decoding_ == 0 ? 0 : std::max<std::int64_t>(1, endings_.front().step - steps_);
 }

@@ -27,8 +27,11 @@ namespace moesim {
 struct EngineRules {
   double token_budget = 8192;
   double max_sequences = 256;
-  bool chunks = true;          ///< prompts may be read in parts
-  bool mixes = true;           ///< prompts and decode in one step
+  bool chunks = true;  ///< prompts may be read in parts
+  bool mixes = true;   ///< prompts and decode in one step
+  /// Replicas that step together: prompts wait until every replica has one, at most so many steps,
+  /// so that one replica's prompts do not hold up all others again and again.
+  std::int64_t prompt_wait_steps = 0;
   bool prompts_first = false;  ///< prompts are read as soon as they are admitted; decode waits
   double block_tokens = 16;
   double watermark_fraction = 0.01;
@@ -101,6 +104,8 @@ class Replica {
   /// Admits what fits at `now` and says what the next step does. Prompt chunks are fixed until
   /// `complete`.
   StepPlan plan(double now);
+  /// Takes the prompts out of a plan: the step only generates.
+  void hold_prompts(StepPlan& plan);
   /// Steps of decode after which a sequence ends; 0 when none generates.
   std::int64_t steps_to_finish() const;
   /// Steps of decode that the cache has room for.

@@ -97,6 +97,7 @@ EngineRules engine_rules(const Scenario& scenario) {
   rules.max_sequences = as_double(config.max_sequences, rules.max_sequences);
   rules.chunks = config.chunked_prefill.value_or(rules.chunks);
   rules.mixes = config.mixed_batches.value_or(rules.mixes);
+  rules.prompt_wait_steps = config.prompt_wait_steps;
   rules.block_tokens = as_double(config.kv_block_tokens, rules.block_tokens);
   rules.watermark_fraction = config.watermark_fraction.value_or(rules.watermark_fraction);
   rules.output_reserve = config.output_reserve_fraction.value_or(rules.output_reserve);
@@ -104,7 +105,7 @@ EngineRules engine_rules(const Scenario& scenario) {
   // eager step and 1.2 ms with graphs, vLLM and SGLang alike (deepspeedai/DeepSpeed pull request
   // 8352, 2026-09-22), 12 layers of about 9 kernels: 33 us. Qwen2.5-7B on A800: 22.5 ms an eager
   // step (vllm-project/vllm-omni issue 7960, 2026-09-22), 28 layers of about 10 kernels: 77 us.
-  rules.host_kernel_s = 5e-5;
+  rules.host_kernel_s = config.host_kernel_s.value_or(5e-5);
   rules.preemption = config.preemption;
   rules.graphs = config.cuda_graphs.value_or(rules.graphs);
   // The host reads the gate's choice between two layers: no captured graph goes around them.

@@ -8,14 +8,34 @@
 
 namespace moesim {
 
-Instance::Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token)
+Instance::Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token,
+                   std::int64_t prompt_wait_steps)
     : timeline_(timeline),
       epoch_end_s_(timeline.epoch(0).end_s),
       times_(&timeline.times(0)),
       replicas_(std::move(replicas)),
       plans_(replicas_.size()),
       lines_(replicas_.size()),
-      swap_s_per_token_(swap_s_per_token) {}
+      swap_s_per_token_(swap_s_per_token),
+      prompt_wait_steps_(prompt_wait_steps) {}
+
+/// TensorRT-LLM's balance of attention replicas (AttentionDpConfig, LLM API reference,
+/// https://nvidia.github.io/TensorRT-LLM/llm-api/reference/AttentionDpConfig.html): prompts are
+/// read when every replica has some, when one has nothing else to do, or when they waited long
+/// enough.
+bool Instance::must_hold_prompts() const {
+  if (!reads_ || replicas_.size() == 1 || waited_steps_ >= prompt_wait_steps_) {
+    return false;
+  }
+  bool all_read = true;
+  for (std::size_t rank = 0; rank < replicas_.size(); ++rank) {
+    if (replicas_[rank].decoding() == 0) {
+      return false;
+    }
+    all_read = all_read && plans_[rank].prompts > 0;
+  }
+  return !all_read;
+}
 
 bool Instance::start(double now) {
   MOESIM_CHECK(!is_running_, "an instance runs one run at a time");
@@ -31,6 +51,13 @@ bool Instance::start(double now) {
   if (!works) {
     return false;
   }
+  holds_ = must_hold_prompts();
+  if (holds_) {
+    for (std::size_t rank = 0; rank < replicas_.size(); ++rank) {
+      replicas_[rank].hold_prompts(plans_[rank]);
+    }
+    reads_ = false;
+  }
   start_s_ = now;
   stall_s_ = now < epoch_end_s_ ? 0 : enter_epoch(now);
   swap_s_ = swap_tokens * swap_s_per_token_;
@@ -41,6 +68,9 @@ bool Instance::start(double now) {
     growth_s_ = 0;
   } else {
     plan_decode_run();
+    if (holds_) {
+      steps_ = std::min(steps_, prompt_wait_steps_ - waited_steps_);
+    }
     if (swap_s_ + stall_s_ > 0) {
       steps_ = 1;
       first_s_ += swap_s_ + stall_s_;
@@ -229,6 +259,7 @@ void Instance::count_swaps(double decoding, double context, PoolTotals& totals,
 
 void Instance::finish(StepEvents& events, PoolTotals& totals, ServingRecord& record) {
   is_running_ = false;
+  waited_steps_ = holds_ ? waited_steps_ + steps_ : 0;
   const double seconds = end_s_ - start_s_;
   const double steps = static_cast<double>(steps_);
   const double tau = times_->speculation().tokens_per_step;

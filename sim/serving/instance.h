@@ -20,8 +20,10 @@ namespace moesim {
 
 class Instance {
  public:
-  /// `swap_s_per_token`: time in which one cached token crosses PCIe.
-  Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token);
+  /// `swap_s_per_token`: time in which one cached token crosses PCIe; `prompt_wait_steps` as in
+  /// EngineRules.
+  Instance(StepTimeline& timeline, std::vector<Replica> replicas, double swap_s_per_token,
+           std::int64_t prompt_wait_steps);
 
   Replica& replica(std::size_t rank) { return replicas_[rank]; }
   std::size_t num_replicas() const { return replicas_.size(); }
@@ -41,6 +43,7 @@ class Instance {
   }
 
  private:
+  bool must_hold_prompts() const;
   double plan_prompt_step();
   void plan_decode_run();
   /// What the caches of experts did in the run: `decoding` sequences of all ranks with `context`
@@ -65,6 +68,9 @@ class Instance {
   };
   std::vector<RankLine> lines_;
   double swap_s_per_token_ = 0;
+  std::int64_t prompt_wait_steps_ = 0;
+  std::int64_t waited_steps_ = 0;  ///< since the first prompt was held
+  bool holds_ = false;             ///< the run passes over prompts
   bool is_running_ = false;
   bool reads_ = false;  ///< the run is one step that reads prompts
   double start_s_ = 0;

@@ -129,7 +129,7 @@ class ServingLoop {
       }
       const bool is_struck = i == 0 && !only_reads && plan_.struck != nullptr;
       pool.instances.emplace_back(is_struck ? *plan_.struck : *from.timeline, std::move(replicas),
-                                  from.swap_s_per_token);
+                                  from.swap_s_per_token, from.rules->prompt_wait_steps);
     }
     pool.versions.assign(pool.instances.size(), 0);
     pool.load.assign(pool.instances.size() * pool.replicas, 0);

@@ -9,6 +9,15 @@ namespace {
 
 constexpr int kIterations = 200;  // of the fixed points below, damped by half: converged to 1e-9
 
+/// 1 + 1/2 + ... + 1/n: the mean of the longest of n exponential times of mean 1.
+double sum_of_inverses(double n) {
+  double sum = 0;
+  for (double i = 1; i <= n; ++i) {
+    sum += 1 / i;
+  }
+  return sum;
+}
+
 /// How the steps of one replica look when it generates for n sequences and reads x prompts a
 /// second.
 struct StepMix {
@@ -16,6 +25,7 @@ struct StepMix {
   double prompt_step_s = 0;  ///< of a step that reads prompts
   double chunks = 1;         ///< of a prompt
   double prompt_share = 0;   ///< of busy time
+  double hold_s = 0;         ///< a prompt waits for those of the other replicas
   double most_rate = 1e300;  ///< prompts a second when every step reads all it may
 };
 
@@ -121,8 +131,19 @@ class Solver {
       // Prompts that begin in a step are a Poisson number of mean q (each in `together`).
       const double q = x * mix.chunks * mix.step_s / together;
       const double none = portable_exp(-q);
-      const double any = 1 - portable_exp(-q * ranks_);
-      const double per_step = (q > 1e-9 ? q / (1 - none) : 1.0) * together;
+      double any = 1 - portable_exp(-q * ranks_);
+      double per_step = (q > 1e-9 ? q / (1 - none) : 1.0) * together;
+      if (rules.prompt_wait_steps > 0 && ranks_ > 1 && q > 1e-9) {
+        // All ranks have a prompt after the longest of as many exponential times; what came until
+        // then is read in as few steps as the budget allows.
+        const double wait =
+            std::min(sum_of_inverses(ranks_) / q, static_cast<double>(rules.prompt_wait_steps));
+        const double most = std::max(together, std::floor(room / tokens));
+        any = std::min(any, std::max(1 / (wait + 1), q * together / most));
+        const double read = q * together / any;
+        per_step = std::clamp(read + std::sqrt(read), together, most);
+        mix.hold_s = wait / 2 * decode;
+      }
       const double mean = any > 0 ? std::min(per_step, q * together / any) : 0;
       mix.prompt_step_s = mixed_s(generating, per_step, tokens, before, mean);
       double next = decode;
@@ -152,7 +173,7 @@ class Solver {
     double x = 0;
     for (int i = 0; i < kIterations; ++i) {
       mix_out = mix(decoding, x);
-      const double reading = mix_out.chunks * mix_out.prompt_step_s;
+      const double reading = mix_out.chunks * mix_out.prompt_step_s + mix_out.hold_s;
       const double generating = (output_ - 1) * mix_out.step_s / tau_;
       const double next = std::min(mix_out.most_rate, n / std::max(1e-12, reading + generating));
       x = (x + next) / 2;
@@ -238,7 +259,7 @@ void solve_closed(Solver& solver, double in_flight, double requests, SteadyState
   double decoding = 0;
   const double x = solver.rate_at(n, mix, decoding);
   const double further = solver.output_ - 1;
-  const double reading = mix.chunks * mix.prompt_step_s;
+  const double reading = mix.chunks * mix.prompt_step_s + mix.hold_s;
   state.tpot_s = mix.step_s / solver.tau_;
   const double turn = reading + further * state.tpot_s;  // a slot's time for one request
   state.steady_requests_per_s = x * solver.replicas_;
@@ -372,7 +393,7 @@ void solve_open(Solver& solver, double rate, SteadyState& state) {
     const double service = mix.chunks * mix.prompt_step_s;
     const double load = std::min(0.999, x * service);
     const double rest = state.busy * mix.step_s / 2;
-    state.queueing_s = rest + x * service * service / (2 * (1 - load));
+    state.queueing_s = rest + mix.hold_s + x * service * service / (2 * (1 - load));
     state.ttft_s = state.queueing_s + service;
   } else {
     // Bulk service: what arrives during a step is read in the next one. `prompts` a replica and

@@ -48,7 +48,7 @@ struct ServingCase {
   /// Output tokens a second and GPU: as stated, else what a closed loop's TTFT and TPOT imply.
   std::optional<double> output_rate;
   bool rate_is_derived = false;
-  bool ttft_is_usable = true;
+  std::string ttft_left_out;  ///< why its TTFT is not judged; "" when it is
 };
 
 /// Applies the rule. Never throws for what a row says.

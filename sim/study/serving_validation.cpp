@@ -9,6 +9,7 @@
 #include <set>
 
 #include "sim/run/simulate.h"
+#include "sim/study/hidden_queue.h"
 #include "sim/study/serving_calibration.h"
 
 namespace moesim {
@@ -43,7 +44,7 @@ void compare_case(const std::string& variant, const ServingCase& item,
                   const ServingPrediction& predicted, bool is_lowest,
                   std::vector<ServingComparison>& rows) {
   const ServingMeasurement& row = item.row;
-  const std::string& why_not = item.left_out.empty() ? predicted.failure : item.left_out;
+  std::string why_not = item.left_out.empty() ? predicted.failure : item.left_out;
   const auto add = [&](const char* quantity, const std::optional<double>& value,
                        const std::optional<PredictedValue>& prediction) {
     ServingComparison result;
@@ -71,7 +72,8 @@ void compare_case(const std::string& variant, const ServingCase& item,
   if (row.input_rate && row.role == "prefill") {
     add("input rate", row.input_rate, predicted.input_rate);
   }
-  if (row.ttft_s && item.ttft_is_usable) {
+  if (row.ttft_s) {
+    why_not = why_not.empty() ? item.ttft_left_out : why_not;
     add("ttft", row.ttft_s, predicted.ttft_s);
     if (is_lowest && why_not.empty()) {
       add("ttft at low load", row.ttft_s, predicted.ttft_s);
@@ -199,6 +201,7 @@ ServingValidation validate_serving(const std::vector<std::string>& folders,
       cases[i].left_out = predictions[i].failure;
     }
   });
+  mark_hidden_queues(cases);
   const std::map<std::string, Series> series = series_of(cases);
   std::set<std::size_t> lowest;
   for (const auto& [name, rows] : series) {

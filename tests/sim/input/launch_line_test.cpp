@@ -63,6 +63,22 @@ TEST(LaunchLine, TensorRtReadsItsYamlFromTheSameScript) {
   EXPECT_TRUE(launch.unknown_flags.empty());
 }
 
+TEST(LaunchLine, TensorRtReplicasThatWaitForEachOthersPrompts) {
+  const auto wait = [](const std::string& config) {
+    const ImportedLaunch launch =
+        import("cat > o.yml << EOF\nenable_attention_dp: true\nattention_dp_config:\n" + config +
+                   "EOF\ntrtllm-serve nvidia/DeepSeek-R1-0528-FP4 --tp_size=8 --ep_size=8 "
+                   "--extra_llm_api_options=o.yml",
+               "cluster_b200_ib400");
+    EXPECT_TRUE(launch.unknown_flags.empty());
+    return at(launch, "/serving/prompt_wait_steps");
+  };
+  EXPECT_EQ(wait("  enable_balance: true\n  timeout_iters: 60\n"), "60");
+  EXPECT_EQ(wait("  enable_balance: true\n"), "50");  // TensorRT-LLM's default
+  EXPECT_EQ(wait("  enable_balance: false\n  timeout_iters: 60\n"),
+            wait("  batching_wait_iters: 0\n"));
+}
+
 TEST(LaunchLine, FairseqCapacityIsAShareOfTokensPerExpert) {
   // 0.05 of the tokens an expert, 64 experts, top-2: factor 0.05 x 64 / 2 = 1.6.
   const ImportedLaunch launch =

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "sim/engine/step_loads.h"
+#include "sim/input/scenario_experts.h"
 #include "sim/moe/expert_cache.h"
 #include "sim/moe/placement_dispatch.h"
 #include "sim/moe/placement_plan.h"
@@ -325,6 +326,25 @@ TEST(ExpertScenario, KeysThatDoNotFitEachOtherAreNamedTogether) {
       ::testing::AllOf(::testing::HasSubstr("/routing/domains/1/name: \"a\" is the name of"),
                        ::testing::HasSubstr("/routing/phases/0/shares: 1 shares"),
                        ::testing::HasSubstr("/routing/bursts/0/domain: \"b\" is no domain")));
+}
+
+TEST(TypicalRouting, IsTheGumbelLawOfTheCardOrOfATypicalDomain) {
+  const auto resolved = [](const char* model) {
+    return small([&](ScenarioSpec& spec) {
+             spec.model = model;
+             spec.routing.kind = RoutingModel::typical;
+           })
+        .spec.routing;
+  };
+  EXPECT_EQ(resolved("mixtral_8x7b").kind, RoutingModel::gumbel);
+  EXPECT_EQ(resolved("mixtral_8x7b").sigma, 0.15);            // its card
+  EXPECT_EQ(resolved("qwen3_30b_a3b").sigma, kTypicalSigma);  // its card states none
+  EXPECT_EQ(problems_of([](ScenarioSpec& spec) {
+              spec.routing.kind = RoutingModel::typical;
+              spec.routing.sigma = 1;
+            }),
+            "small#/routing/sigma: is not used by routing of kind typical; leave it out, or choose "
+            "the kind gumbel");
 }
 
 TEST(DistinctLayers, AsManyAsThereAreChangeNothing) {

@@ -237,6 +237,45 @@ TEST(Serving, RanksInStepWaitForTheLongest) {
   EXPECT_GT(waits(1.5), waits(0.1));
 }
 
+TEST(Serving, PromptsOfRanksInStepWaitForEachOther) {
+  // Eight ranks, 64 requests in flight. Alone, nearly every prompt is a step of its own that seven
+  // other ranks wait for; together, a step reads up to eight.
+  const auto with = [](std::int64_t steps) {
+    return run(ranks_in_step([&](ScenarioSpec& spec) {
+      spec.workload.concurrency = 64;
+      spec.workload.requests = 640;
+      spec.workload.prompt_tokens = 4000;
+      spec.workload.lengths = LengthLaw::range;
+      spec.workload.length_ratio = 0.8;
+      spec.serving.engine = EnginePreset::tensorrt_llm;
+      spec.serving.prompt_wait_steps = steps;
+    }));
+  };
+  const ServingRun alone = with(0);
+  const ServingRun together = with(60);
+  expect_all_served(alone.record);
+  expect_all_served(together.record);
+  EXPECT_NEAR(together.record.serving.prompt_tokens, alone.record.serving.prompt_tokens, 1e-6);
+  EXPECT_LT(together.record.serving.prompt_steps, 0.5 * alone.record.serving.prompt_steps);
+  EXPECT_GE(together.record.serving.prompt_steps, 640.0 / 8 / 2);  // at most two a rank and step
+  EXPECT_LT(together.record.serving.busy_s, alone.record.serving.busy_s);
+  EXPECT_GT(mean_ttft(together.record), 0);
+}
+
+TEST(Serving, ALonePromptWaitsForNoMoreThanTheStatedSteps) {
+  // Requests come so rarely that a second prompt is hardly ever there: with every rank idle but
+  // one, prompts are read at once, so waiting costs nothing.
+  const auto ttft = [](std::int64_t steps) {
+    return mean_ttft(run(ranks_in_step([&](ScenarioSpec& spec) {
+                       spec.workload.requests_per_s = 0.05;
+                       spec.workload.requests = 50;
+                       spec.serving.engine = EnginePreset::tensorrt_llm;
+                       spec.serving.prompt_wait_steps = steps;
+                     })).record);
+  };
+  EXPECT_EQ(ttft(0), ttft(1000));
+}
+
 TEST(Serving, DisaggregationMovesCachesAndKeepsDecodeSmooth) {
   const auto with = [](bool split) {
     return dense([&](ScenarioSpec& spec) {

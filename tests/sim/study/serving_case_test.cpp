@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "sim/study/hidden_queue.h"
 #include "sim/study/serving_validation.h"
 
 namespace moesim {
@@ -135,6 +136,80 @@ TEST(ServingCase, InferenceXLengthsAreDrawnFromFourFifthsUpwards) {
   const ServingCase taken = serving_case(row, cards());
   EXPECT_DOUBLE_EQ(taken.load.mean_input(), 900);
   EXPECT_DOUBLE_EQ(taken.load.requests, 160);
+}
+
+TEST(ServingCase, TokensChooseAsUnevenlyAsTheModelsTypicallyDo) {
+  // DeepSeek-R1's card states 1.1; balanced runs say so.
+  EXPECT_EQ(serving_case(full_row(), cards()).spec.routing.kind, RoutingModel::typical);
+  ServingMeasurement balanced = full_row();
+  balanced.notes = "balanced routing";
+  EXPECT_EQ(serving_case(balanced, cards()).spec.routing.sigma, 0);
+  EXPECT_EQ(serving_case(balanced, cards()).spec.routing.kind, RoutingModel::gumbel);
+  ServingMeasurement redundant = full_row();
+  redundant.notes = "EPLB (32 redundant)";
+  redundant.tensor = 8;
+  redundant.data = 8;
+  redundant.expert = 8;
+  const ServingCase taken = serving_case(redundant, cards());
+  EXPECT_EQ(taken.left_out, "");
+  EXPECT_EQ(taken.spec.placement.policy, PlacementKind::eplb);
+  EXPECT_EQ(*taken.spec.placement.slots, 288);
+}
+
+TEST(ServingCase, OldTensorRtEnginesStartTheirKernelsFromCompiledCode) {
+  const auto host_kernel = [](const char* framework) {
+    ServingMeasurement row = full_row();
+    row.framework = framework;
+    return serving_case(row, cards()).spec.serving.host_kernel_s;
+  };
+  EXPECT_EQ(host_kernel("TensorRT-LLM 0.14.0 engine (trtllm-bench)"), 0);
+  EXPECT_EQ(host_kernel("TensorRT 10.2.0, CUDA 12.4"), 0);
+  EXPECT_EQ(host_kernel("TensorRT-LLM 0.17.post1.dev (PyTorch)"), std::nullopt);
+  EXPECT_EQ(host_kernel("trtllm 0.8.1.post1"), std::nullopt);  // a version of Dynamo
+  EXPECT_EQ(host_kernel("trtllm 1.2.0rc6"), std::nullopt);
+}
+
+TEST(ServingCase, InferenceXOnB200KeepsItsCacheInFp8) {
+  ServingMeasurement row = full_row();
+  row.notes = "closed loop, random_range_ratio 0.8";
+  EXPECT_EQ(serving_case(row, cards()).spec.precision.kv_cache, NumberFormat::bf16);
+  row.system = "B200 SXM 180GB";
+  const ServingCase taken = serving_case(row, cards());
+  EXPECT_EQ(taken.left_out, "");
+  EXPECT_EQ(taken.spec.precision.kv_cache, NumberFormat::fp8);
+}
+
+/// Runs of two output lengths and four prompt lengths at 8 requests in flight; `waiting` of them
+/// are always without a slot: TTFT has waiting x (time in service) / 8 on top.
+std::vector<ServingCase> runs_with_waiting(double waiting) {
+  std::vector<ServingCase> cases;
+  for (const char* input : {"1000", "2000", "3000", "4000"}) {
+    for (const char* output : {"100", "400"}) {
+      ServingMeasurement row = full_row();
+      row.input_tokens = input;
+      row.output_tokens = output;
+      row.load = "8";
+      row.tpot_s = 0.01;
+      row.ttft_s = 0.1 + waiting * 0.01 * (std::stod(output) - 1) / 8;
+      cases.push_back(serving_case(row, cards()));
+    }
+  }
+  return cases;
+}
+
+TEST(HiddenQueue, AFirstTokenThatWaitsForWholeOutputsIsNotJudged) {
+  for (const double waiting : {0.0, 0.3, 0.8, 1.0}) {
+    std::vector<ServingCase> cases = runs_with_waiting(waiting);
+    mark_hidden_queues(cases);
+    for (const ServingCase& item : cases) {
+      EXPECT_EQ(item.ttft_left_out.empty(), waiting < 0.5) << waiting;
+      EXPECT_EQ(item.left_out, "");  // its other figures stand
+    }
+  }
+  std::vector<ServingCase> few = runs_with_waiting(1);
+  few.resize(6);  // three pairs say too little
+  mark_hidden_queues(few);
+  EXPECT_EQ(few.front().ttft_left_out, "");
 }
 
 TEST(ServingValidation, TheRuleKeepsMostRowsOfTheSharedTable) {
