@@ -274,8 +274,8 @@ std::string plan_request_template() {
   },
   "failures": {"$comment": "0: no failures", "gpu_mtbf_hours": 50000, "repair_hours": 24},
   "confidence": 0.9,
-  "$comment_model_error": "Steps have bands of their own; this adds what the model leaves out, 0.15 is about 15%.",
-  "model_error": 0.15,
+  "$comment_model_error": "Steps have bands of their own; this adds what the model leaves out, 0.25 is about 25%.",
+  "model_error": 0.25,
   "seed": 1
 }
 )";
