@@ -44,6 +44,14 @@ void apply_faults(Topology& topology, std::span<const Fault> faults, const std::
     if (a == kNoIndex || (is_link && b == kNoIndex)) {
       continue;
     }
+    if (fault.is_slow_gpu) {
+      if (is_link || topology.nodes()[a].kind != NodeKind::gpu) {
+        problems.add(file, at + "/where",
+                     "\"" + fault.where + "\" is no GPU, and only GPUs compute",
+                     "a GPU, for example node0/gpu0");
+      }
+      continue;
+    }
     bool is_found = false;
     for (TopologyLink& link : topology.links()) {
       const bool is_hit = is_link ? (link.a == a && link.b == b) || (link.a == b && link.b == a)

@@ -39,7 +39,7 @@ ProbeTimes probe(const Scenario& scenario, bool is_loaded) {
   if (is_loaded) {
     std::vector<Fault> faults;
     for (const FaultSpec& fault : scenario.spec.faults) {
-      faults.push_back({fault.where, fault.rate_fraction});
+      faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
     }
     apply_faults(topology, faults, scenario.file);
   }
@@ -87,9 +87,15 @@ void scale(std::optional<ExchangeWork>& work, double factor) {
 
 }  // namespace
 
+bool shares_links(const Scenario& scenario) {
+  return !scenario.spec.background.empty() ||
+         std::any_of(scenario.spec.faults.begin(), scenario.spec.faults.end(),
+                     [](const FaultSpec& fault) { return !fault.compute_fraction; });
+}
+
 LinkShare link_share(const Scenario& scenario) {
   LinkShare share;
-  if (scenario.spec.faults.empty() && scenario.spec.background.empty()) {
+  if (!shares_links(scenario)) {
     return share;
   }
   const ProbeTimes alone = probe(scenario, false);

@@ -20,6 +20,9 @@ struct LinkShare {
   double network = 1;
 };
 
+/// The scenario has faults of links, or other traffic.
+bool shares_links(const Scenario& scenario);
+
 /// Throws InputError as StepFlows does.
 LinkShare link_share(const Scenario& scenario);
 

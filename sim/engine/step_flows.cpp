@@ -183,7 +183,7 @@ StepFlows::StepFlows(const Scenario& scenario, const StepCostModel& model)
                                       : Bytes(0)});
     std::vector<Fault> faults;
     for (const FaultSpec& fault : scenario.spec.faults) {
-      faults.push_back({fault.where, fault.rate_fraction});
+      faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
     }
     apply_faults(network->topology, faults, scenario.file);
     network->plan = network->topology.routes(route_policy(profile.fabric.paths), scenario.file);

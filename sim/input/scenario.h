@@ -141,6 +141,8 @@ struct FaultSpec {
   double rate_fraction = 0;  ///< of the rate that is left; 0: dead
   std::optional<double> at_s = {};     ///< serving: when it begins; absent: it is always there
   std::optional<double> lasts_s = {};  ///< serving, with at_s; absent: as /recovery says
+  /// Serving: of its speed that a GPU has left (its links are whole); absent: a fault of links.
+  std::optional<double> compute_fraction = {};
 };
 
 enum class BackgroundKind : std::uint8_t {

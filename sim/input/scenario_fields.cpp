@@ -351,7 +351,13 @@ const Fields<FaultSpec>& fields_of(const FaultSpec*) {
                 .unit = "s",
                 .min = 0,
                 .max = 1e9,
-                .min_exclusive = true});
+                .min_exclusive = true})
+          .add("compute_fraction", &FaultSpec::compute_fraction,
+               {.doc = "serving: share of its speed (arithmetic and memory alike) that the GPU "
+                       "named has left; its links are whole and rate_fraction says nothing",
+                .unit = "fraction",
+                .min = 0.001,
+                .max = 1});
   return table;
 }
 

@@ -248,6 +248,15 @@ void check_fault_times(const ScenarioSpec& spec, const std::string& file,
       diagnostics.add(file, at + "/at_s", "a single step has no time",
                       "leave it out, or /workload/kind serving");
     }
+    if (fault.compute_fraction && spec.workload.kind != WorkloadKind::serving) {
+      diagnostics.add(file, at + "/compute_fraction", "a single step has no slow GPUs as faults",
+                      "leave it out and use /runtime/straggler_factor with fidelity event, or "
+                      "/workload/kind serving");
+    }
+    if (fault.compute_fraction && fault.rate_fraction > 0) {
+      diagnostics.add(file, at + "/rate_fraction", "is of links, compute_fraction of a GPU",
+                      "one of both; two faults for both");
+    }
     if (fault.lasts_s && !fault.at_s) {
       diagnostics.add(file, at + "/lasts_s", "needs /faults/" + std::to_string(i) + "/at_s",
                       "a fault without a beginning is there all the time");

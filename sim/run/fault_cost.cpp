@@ -45,7 +45,7 @@ std::string outage_of(const Scenario& scenario) {
       cluster_topology(*scenario.cluster, {.num_nodes = scenario.spec.nodes, .paths = paths});
   std::vector<Fault> faults;
   for (const FaultSpec& fault : scenario.spec.faults) {
-    faults.push_back({fault.where, fault.rate_fraction});
+    faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
   }
   apply_faults(topology, faults, scenario.file);
   try {

@@ -194,7 +194,7 @@ void add_fault_history(SimulationResult& result, const ServingPlan& plan,
   for (std::size_t i = 0; i < std::min(all.size(), kToldIncidents); ++i) {
     const Incident& one = all[i];
     result.findings.push_back(
-        std::string("the first instance ") + (one.is_outage ? "is down" : "has slow links") +
+        std::string("the first instance ") + (one.is_outage ? "is down" : "has slow parts") +
         " from " + time(one.begin_s) + " to " + time(one.end_s) + ": " +
         count_text(one.waiting_before) + " requests waited at most before, " +
         count_text(one.waiting_most) + " after; " +
@@ -207,7 +207,7 @@ void add_fault_history(SimulationResult& result, const ServingPlan& plan,
     add(result, "restarted_requests", "", "lost with it and started anew", record.lost_requests);
   }
   if (slow > 0) {
-    add(result, "slowed_s", "s", "the first instance ran on links that faults slowed", slow);
+    add(result, "slowed_s", "s", "the first instance ran with parts that faults slowed", slow);
   }
   if (is_over) {
     add(result, "service_recovery_s", "s",

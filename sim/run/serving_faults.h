@@ -5,8 +5,9 @@
 // Timed faults (/faults/N/at_s) strike the first serving instance. Where GPUs are cut off it stops:
 // its requests start anew elsewhere or wait, and it is back when detected, repaired (or replaced),
 // restarted and loaded (fault_cost.h). Where another way is left its steps take the share of link
-// rates that is left (engine/link_share.h) until it is repaired. Recovery of the service is later
-// than that of the machine: the queue must be as short as before.
+// rates that is left (engine/link_share.h) until it is repaired; a GPU that computes slowly is the
+// one that the others wait for (serving/step_times.h). Recovery of the service is later than that
+// of the machine: the queue must be as short as before.
 #pragma once
 
 #include "sim/run/result.h"

@@ -114,8 +114,7 @@ SimulationResult simulate_here(const Scenario& given, const RunOptions& options)
   // Only flows of a step see links; all else gets the share of their rates that is left.
   const bool has_links =
       stated.spec.fidelity == Fidelity::flow && stated.spec.workload.kind == WorkloadKind::step;
-  const bool is_shared =
-      !has_links && (!stated.spec.faults.empty() || !stated.spec.background.empty());
+  const bool is_shared = !has_links && shares_links(stated);
   const std::optional<Scenario> on_shared =
       is_shared ? std::optional(with_links_shared(stated)) : std::nullopt;
   const Scenario& scenario = on_shared ? *on_shared : stated;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
+#include <string>
 
 namespace moesim {
 namespace {
@@ -133,6 +135,33 @@ double num_kernels(const StepTemplate& step) {
   return kernels;
 }
 
+/// How much longer the slowest GPU of the scenario's faults takes for what it computes.
+double compute_slowdown(const Scenario& scenario) {
+  std::map<std::string, double> left;
+  double least = 1;
+  for (const FaultSpec& fault : scenario.spec.faults) {
+    if (fault.compute_fraction) {
+      const auto gpu = left.try_emplace(fault.where, 1.0).first;
+      gpu->second *= *fault.compute_fraction;
+      least = std::min(least, gpu->second);
+    }
+  }
+  return 1 / least;
+}
+
+bool is_computed(OpKind kind) {
+  switch (kind) {
+    case OpKind::dispatch:
+    case OpKind::combine:
+    case OpKind::tensor_sync:
+    case OpKind::host:
+    case OpKind::expert_swap:
+      return false;
+    default:
+      return true;
+  }
+}
+
 Scenario in_phase(const Scenario& scenario, Phase phase) {
   Scenario phased = scenario;
   phased.spec.workload.phase = phase;
@@ -169,6 +198,7 @@ StepTimes::StepTimes(const Scenario& scenario, const EngineRules& rules, const S
         loads);
     prompt_ = std::make_shared<const StepCostModel>(*decode_, Phase::prefill);
   }
+  slowdown_ = compute_slowdown(scenario);
   num_layers_ = 0;
   for (const LayerTemplate& layer : decode_->step_template().layers) {
     num_layers_ += static_cast<double>(layer.count);
@@ -214,10 +244,27 @@ double StepTimes::draft_seconds(const StepCostModel& model, const StepBatch& bat
   return speculation_.drafts * ((cost.seconds.value() - head - host) / num_layers_ + head);
 }
 
+StepCost StepTimes::evaluate_cost(const StepBatch& batch) const {
+  const StepCostModel& model = batch.prefill_sequences > 0 ? *prompt_ : *decode_;
+  StepCost cost = model.evaluate(batch, overlap_for(model, batch.tokens()));
+  if (slowdown_ > 1) {
+    double more = 0;
+    for (std::size_t kind = 0; kind < kNumOpKinds; ++kind) {
+      if (is_computed(static_cast<OpKind>(kind))) {
+        more += (slowdown_ - 1) * cost.by_kind[kind];
+        cost.by_kind[kind] *= slowdown_;
+      }
+    }
+    cost.seconds += Seconds(more);
+    cost.by_basis[static_cast<std::size_t>(Basis::estimate)] += more;
+  }
+  return cost;
+}
+
 StepTime StepTimes::evaluate(const StepBatch& batch, bool captured) {
   ++evaluations_;
   const StepCostModel& model = batch.prefill_sequences > 0 ? *prompt_ : *decode_;
-  const StepCost cost = model.evaluate(batch, overlap_for(model, batch.tokens()));
+  const StepCost cost = evaluate_cost(batch);
   StepTime time;
   for (const OpKind kind : {OpKind::experts, OpKind::dispatch, OpKind::combine}) {
     time.common += cost.by_kind[static_cast<std::size_t>(kind)];
@@ -226,7 +273,7 @@ StepTime StepTimes::evaluate(const StepBatch& batch, bool captured) {
   const double engine =
       rules_.host_overhead_s +
       rules_.host_overhead_per_sequence_s * (batch.decode_sequences + batch.prefill_sequences);
-  time.own = cost.seconds.value() - time.common + draft_seconds(model, batch) + engine;
+  time.own = cost.seconds.value() - time.common + slowdown_ * draft_seconds(model, batch) + engine;
   if (!captured) {
     const double host = engine + cost.by_kind[static_cast<std::size_t>(OpKind::host)];
     time.own += std::max(0.0, eager_floor_s_ - (time.total() - host));
@@ -407,9 +454,7 @@ StepBatch StepTimes::batch_for(const StepShape& shape) const {
 }
 
 StepCost StepTimes::cost(const StepShape& shape) {
-  const StepBatch batch = batch_for(shape);
-  const StepCostModel& model = shape.prompts > 0 ? *prompt_ : *decode_;
-  StepCost cost = model.evaluate(batch, overlap_for(model, batch.tokens()));
+  StepCost cost = evaluate_cost(batch_for(shape));
   if (swap_ != nullptr) {
     const double stall = swaps(shape).stall_s;
     cost.seconds += Seconds(stall);

@@ -10,7 +10,9 @@
 //
 // Ranks of one deployment meet at every expert layer: a time has an `own` part (attention, dense
 // layers, head), of which the slowest rank counts, and a `common` part (experts, exchange), which
-// the mean batch sets. Waiting for experts that are not on the GPU (expert_swap.h) is common.
+// the mean batch sets. A GPU that computes slowly (/faults) is the one that all wait for:
+// everything but exchanges and the host takes longer by as much. Waiting for experts that are not
+// on the GPU (expert_swap.h) is common.
 #pragma once
 
 #include <cstdint>
@@ -96,6 +98,8 @@ class StepTimes {
   const StepTime& decode_node(Row& row, std::size_t node);
   Row& row_for(double decoding);
   StepTime evaluate(const StepBatch& batch, bool captured);
+  /// The step's parts with the slowest GPU in it.
+  StepCost evaluate_cost(const StepBatch& batch) const;
   StepBatch batch_for(const StepShape& shape) const;
   double draft_seconds(const StepCostModel& model, const StepBatch& batch) const;
   OverlapRule overlap_for(const StepCostModel& model, double tokens) const;
@@ -110,6 +114,7 @@ class StepTimes {
   double num_layers_ = 1;
   double eager_floor_s_ = 0;  ///< host time of launching every kernel of a step one by one
   double two_batch_min_tokens_ = 0;
+  double slowdown_ = 1;  ///< of what the slowest GPU computes
   double scale_ = 1;
   std::int64_t evaluations_ = 0;
 };

@@ -114,6 +114,112 @@ TEST(ServingFaults, ASlowLinkSlowsTheFirstInstanceWhileItLasts) {
   EXPECT_EQ(plan.serving.timeline->epoch_at(5), 0u);
 }
 
+StepCost cost_with(const std::vector<FaultSpec>& faults) {
+  const Scenario scenario = two_instances([&](ScenarioSpec& spec) { spec.faults = faults; });
+  const EngineRules rules = engine_rules(scenario);
+  StepTimes times(scenario, rules);
+  StepShape shape;
+  shape.decoding = 32;
+  shape.context = 600;
+  return times.cost(shape);
+}
+
+FaultSpec slow_gpu(const std::string& where, double compute_fraction) {
+  FaultSpec fault;
+  fault.where = where;
+  fault.compute_fraction = compute_fraction;
+  return fault;
+}
+
+TEST(ServingFaults, ASlowGpuSlowsWhatItComputesAndNothingElse) {
+  // At half its speed the GPU that all wait for takes twice as long for its products; bytes cross
+  // the links as before.
+  const StepCost whole = cost_with({});
+  const StepCost half = cost_with({slow_gpu("node0/gpu3", 0.5)});
+  double computed = 0;
+  for (const OpKind kind : {OpKind::attention_projection, OpKind::attention, OpKind::router,
+                            OpKind::experts, OpKind::lm_head, OpKind::norm, OpKind::embedding}) {
+    const auto k = static_cast<std::size_t>(kind);
+    EXPECT_DOUBLE_EQ(half.by_kind[k], 2 * whole.by_kind[k]);
+    computed += whole.by_kind[k];
+  }
+  for (const OpKind kind : {OpKind::dispatch, OpKind::combine}) {
+    const auto k = static_cast<std::size_t>(kind);
+    EXPECT_GT(whole.by_kind[k], 0);
+    EXPECT_DOUBLE_EQ(half.by_kind[k], whole.by_kind[k]);
+  }
+  EXPECT_NEAR(half.seconds.value(), whole.seconds.value() + computed, 1e-12);
+}
+
+TEST(ServingFaults, TheSlowestGpuCountsAndFaultsOfOneGpuMultiply) {
+  const double half = cost_with({slow_gpu("node0/gpu3", 0.5)}).seconds.value();
+  EXPECT_DOUBLE_EQ(
+      cost_with({slow_gpu("node0/gpu3", 0.5), slow_gpu("node0/gpu1", 0.8)}).seconds.value(), half);
+  EXPECT_DOUBLE_EQ(
+      cost_with({slow_gpu("node0/gpu3", 0.625), slow_gpu("node0/gpu3", 0.8)}).seconds.value(),
+      half);
+}
+
+TEST(ServingFaults, ASlowGpuSlowsTheFirstInstanceWhileItLasts) {
+  const Scenario scenario = two_instances([](ScenarioSpec& spec) {
+    spec.faults = {slow_gpu("node0/gpu0", 0.25)};
+    spec.faults[0].at_s = 8;
+    spec.faults[0].lasts_s = 6;
+  });
+  const SimulationResult struck = simulate(scenario, quick());
+  const SimulationResult whole = simulate(two_instances([](ScenarioSpec&) {}), quick());
+  EXPECT_DOUBLE_EQ(struck.metric("slowed_s").value, 6);
+  EXPECT_EQ(struck.find("unavailable_s"), nullptr);
+  EXPECT_GT(std::get<Distribution>(struck.find("tpot_s")->value).p99.value,
+            1.2 * std::get<Distribution>(whole.find("tpot_s")->value).p99.value);
+  EXPECT_THAT(struck.findings, ::testing::Contains(HasSubstr("has slow parts from 8")));
+}
+
+TEST(ServingFaults, ASlowGpuThatLastsForEverIsACostOfTheDeployment) {
+  // All the time and in every instance: the closed form of the step says how much longer it takes.
+  // With a batch that stays (a closed loop) at most 1 / 0.8, since exchanges take as long as
+  // before.
+  const SimulationResult result = simulate(two_instances([](ScenarioSpec& spec) {
+                                             spec.workload.requests_per_s.reset();
+                                             spec.workload.concurrency = 64;
+                                             spec.faults = {slow_gpu("node0/gpu0", 0.8)};
+                                           }),
+                                           quick());
+  EXPECT_GT(result.metric("fault_slowdown").value, 1.05);
+  EXPECT_LT(result.metric("fault_slowdown").value, 1.25);
+}
+
+TEST(ServingFaults, OnlyGpusComputeAndOnlyWhileServing) {
+  const auto problems_of = [](const std::function<void()>& act) -> std::string {
+    try {
+      act();
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(problems_of([] {
+                simulate(two_instances([](ScenarioSpec& spec) {
+                           across_two_nodes(spec);
+                           spec.faults = {slow_gpu("pod0/leaf0", 0.5)};
+                         }),
+                         quick());
+              }),
+              HasSubstr("#/faults/0/where: \"pod0/leaf0\" is no GPU, and only GPUs compute"));
+  EXPECT_THAT(
+      problems_of([] {
+        testing::small([](ScenarioSpec& spec) { spec.faults = {slow_gpu("node0/gpu0", 0.5)}; });
+      }),
+      HasSubstr("#/faults/0/compute_fraction: a single step has no slow GPUs as faults"));
+  EXPECT_THAT(problems_of([] {
+                two_instances([](ScenarioSpec& spec) {
+                  spec.faults = {slow_gpu("node0/gpu0", 0.5)};
+                  spec.faults[0].rate_fraction = 0.5;
+                });
+              }),
+              HasSubstr("#/faults/0/rate_fraction: is of links, compute_fraction of a GPU"));
+}
+
 TEST(ServingFaults, TwoFaultsThatOverlapAreOneStretchEach) {
   // Alone from 4 to 6 and from 8 to 10, together from 6 to 8.
   const Scenario scenario = two_instances([](ScenarioSpec& spec) {
