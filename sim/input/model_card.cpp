@@ -275,15 +275,16 @@ const Fields<PublishedCounts>& fields_of(const PublishedCounts*) {
   return table;
 }
 
-const Fields<ExpertUse>& fields_of(const ExpertUse*) {
-  static const Fields<ExpertUse> table =
-      Fields<ExpertUse>("expert_use", "how unevenly the experts are used in service")
-          .add("sigma", &ExpertUse::sigma,
+const Fields<ServiceExpertUse>& fields_of(const ServiceExpertUse*) {
+  static const Fields<ServiceExpertUse> table =
+      Fields<ServiceExpertUse>("expert_use", "how unevenly the experts are used in service")
+          .add("sigma", &ServiceExpertUse::sigma,
                {.doc = "spread of expert popularity, as of routing kind gumbel",
                 .required = true,
                 .min = 0,
                 .max = 10})
-          .add("source", &ExpertUse::source, {.doc = "document and place", .required = true});
+          .add("source", &ServiceExpertUse::source,
+               {.doc = "document and place", .required = true});
   return table;
 }
 

@@ -175,7 +175,7 @@ struct PublishedCounts {
 };
 
 /// How unevenly a model's tokens use its experts in service.
-struct ExpertUse {
+struct ServiceExpertUse {
   double sigma = 0;    ///< of the Gumbel-top-k law (routing kind gumbel): spread of popularity
   std::string source;  ///< document and place, with URL, and what was measured
 };
@@ -205,8 +205,8 @@ struct ModelCard {
   std::optional<MtpSpec> mtp;
   WeightFormats weights;
   PublishedCounts published;
-  std::optional<ExpertUse> expert_use;  ///< absent: not published
-  std::vector<std::string> unknown;     ///< what no public document states
+  std::optional<ServiceExpertUse> expert_use;  ///< absent: not published
+  std::vector<std::string> unknown;            ///< what no public document states
 
   std::int64_t num_layers() const;      ///< decoder layers
   std::int64_t num_moe_layers() const;  ///< decoder layers with routed experts
@@ -225,7 +225,7 @@ const Fields<LayerRun>& fields_of(const LayerRun*);
 const Fields<MtpSpec>& fields_of(const MtpSpec*);
 const Fields<WeightFormats>& fields_of(const WeightFormats*);
 const Fields<PublishedCounts>& fields_of(const PublishedCounts*);
-const Fields<ExpertUse>& fields_of(const ExpertUse*);
+const Fields<ServiceExpertUse>& fields_of(const ServiceExpertUse*);
 const Fields<SourceReference>& fields_of(const SourceReference*);
 std::span<const Choice<AttentionKind>> choices_of(AttentionKind);
 std::span<const Choice<Recurrence>> choices_of(Recurrence);
