@@ -37,11 +37,7 @@ ProbeTimes probe(const Scenario& scenario, bool is_loaded) {
                                  .with_host = needs_host(background),
                                  .nic_behind_pcie = true});
   if (is_loaded) {
-    std::vector<Fault> faults;
-    for (const FaultSpec& fault : scenario.spec.faults) {
-      faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
-    }
-    apply_faults(topology, faults, scenario.file);
+    apply_faults(topology, faults_of(scenario), scenario.file);
   }
   std::vector<Stream> streams =
       background_streams(background, topology, nodes, gpus_per_node, scenario.file);
@@ -86,6 +82,14 @@ void scale(std::optional<ExchangeWork>& work, double factor) {
 }
 
 }  // namespace
+
+std::vector<Fault> faults_of(const Scenario& scenario) {
+  std::vector<Fault> faults;
+  for (const FaultSpec& fault : scenario.spec.faults) {
+    faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
+  }
+  return faults;
+}
 
 bool shares_links(const Scenario& scenario) {
   return !scenario.spec.background.empty() ||

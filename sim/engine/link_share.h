@@ -9,7 +9,9 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
+#include "sim/cluster/fault.h"
 #include "sim/input/scenario.h"
 
 namespace moesim {
@@ -19,6 +21,9 @@ struct LinkShare {
   double scale_up = 1;
   double network = 1;
 };
+
+/// The faults of the scenario, as its topology takes them.
+std::vector<Fault> faults_of(const Scenario& scenario);
 
 /// The scenario has faults of links, or other traffic.
 bool shares_links(const Scenario& scenario);

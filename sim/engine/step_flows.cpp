@@ -9,6 +9,7 @@
 #include "sim/cluster/fault.h"
 #include "sim/cluster/topology_presets.h"
 #include "sim/engine/flow_network.h"
+#include "sim/engine/link_share.h"
 #include "sim/engine/step_graph.h"
 
 namespace moesim {
@@ -181,11 +182,7 @@ StepFlows::StepFlows(const Scenario& scenario, const StepCostModel& model)
          .nic_behind_pcie = true,
          .message = is_message_a_copy ? copy_bytes(step.hidden, NumberFormat::fp8, network->header)
                                       : Bytes(0)});
-    std::vector<Fault> faults;
-    for (const FaultSpec& fault : scenario.spec.faults) {
-      faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
-    }
-    apply_faults(network->topology, faults, scenario.file);
+    apply_faults(network->topology, faults_of(scenario), scenario.file);
     network->plan = network->topology.routes(route_policy(profile.fabric.paths), scenario.file);
     std::vector<Stream> streams =
         background_streams(scenario.spec.background, network->topology, scenario.spec.nodes,

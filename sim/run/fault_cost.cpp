@@ -8,6 +8,7 @@
 #include "sim/base/quantity_text.h"
 #include "sim/cluster/fault.h"
 #include "sim/cluster/topology_presets.h"
+#include "sim/engine/link_share.h"
 
 namespace moesim {
 namespace {
@@ -43,11 +44,7 @@ std::string outage_of(const Scenario& scenario) {
   const FabricPaths paths = scenario.cluster->fabric.paths;
   Topology topology =
       cluster_topology(*scenario.cluster, {.num_nodes = scenario.spec.nodes, .paths = paths});
-  std::vector<Fault> faults;
-  for (const FaultSpec& fault : scenario.spec.faults) {
-    faults.push_back({fault.where, fault.rate_fraction, fault.compute_fraction.has_value()});
-  }
-  apply_faults(topology, faults, scenario.file);
+  apply_faults(topology, faults_of(scenario), scenario.file);
   try {
     topology.routes(route_policy(paths), scenario.file);
   } catch (const InputError& cut_off) {

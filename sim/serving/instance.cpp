@@ -108,9 +108,8 @@ double Instance::plan_prompt_step() {
         .total();
   }
   const double ranks = static_cast<double>(replicas_.size());
-  StepShape mean;
+  double decoding = 0;  // of the mean replica
   double contexts = 0;
-  double pairs = 0;
   double slowest = 0;
   double sum = 0;
   double working = 0;
@@ -128,17 +127,11 @@ double Instance::plan_prompt_step() {
     slowest = std::max(slowest, own);
     sum += own;
     working += 1;
-    mean.decoding += shape.decoding / ranks;
+    decoding += shape.decoding / ranks;
     contexts += shape.decoding / ranks * shape.context;
-    mean.prompts += shape.prompts / ranks;
-    mean.prompt_tokens += shape.prompt_tokens / ranks;
-    pairs += plan.pair_sum / ranks;
   }
-  mean.context = mean.decoding > 0 ? contexts / mean.decoding : 0;
-  mean.prompts = std::max(1.0, mean.prompts);
-  mean.cached_tokens =
-      std::max(0.0, pairs / mean.prompt_tokens - mean.prompt_tokens / mean.prompts / 2);
   imbalance_ = sum > 0 ? slowest * working / sum - 1 : 0;
+  const StepShape mean = mean_shape(decoding, decoding > 0 ? contexts / decoding : 0);
   return slowest + times_->mixed(mean).common;
 }
 
@@ -228,11 +221,10 @@ bool Instance::cut(double now) {
   return true;
 }
 
-void Instance::count_swaps(double decoding, double context, PoolTotals& totals,
-                           SeriesRecorder& series) {
+StepShape Instance::mean_shape(double decoding, double context) const {
   const double ranks = static_cast<double>(replicas_.size());
   StepShape mean;
-  mean.decoding = decoding / ranks;
+  mean.decoding = decoding;
   mean.context = context;
   double pairs = 0;
   for (const StepPlan& plan : plans_) {
@@ -245,7 +237,13 @@ void Instance::count_swaps(double decoding, double context, PoolTotals& totals,
     mean.cached_tokens =
         std::max(0.0, pairs / mean.prompt_tokens - mean.prompt_tokens / mean.prompts / 2);
   }
-  const SwapCost one = times_->swaps(mean);
+  return mean;
+}
+
+void Instance::count_swaps(double decoding, double context, PoolTotals& totals,
+                           SeriesRecorder& series) {
+  const SwapCost one =
+      times_->swaps(mean_shape(decoding / static_cast<double>(replicas_.size()), context));
   const double steps = static_cast<double>(steps_);
   const auto add = [&](double& total, SeriesRecorder::Quantity quantity, double amount) {
     total += amount * steps;

@@ -46,6 +46,8 @@ class Instance {
   bool must_hold_prompts() const;
   double plan_prompt_step();
   void plan_decode_run();
+  /// The step of the mean replica, whose `decoding` sequences hold `context` tokens each.
+  StepShape mean_shape(double decoding, double context) const;
   /// What the caches of experts did in the run: `decoding` sequences of all ranks with `context`
   /// tokens each.
   void count_swaps(double decoding, double context, PoolTotals& totals, SeriesRecorder& series);

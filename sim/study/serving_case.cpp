@@ -6,6 +6,7 @@
 
 #include "sim/base/error.h"
 #include "sim/input/model_card_count.h"
+#include "sim/input/scenario_experts.h"
 #include "sim/study/measured_software.h"
 
 namespace moesim {
@@ -278,7 +279,8 @@ std::string read_possibility(const ServingCase& item, const ModelCard& model,
 }
 
 /// What the benchmark's launch scripts say beyond the row, and the workload itself.
-void set_workload(ServingCase& result) {
+/// `experts` of each MoE layer of the model.
+void set_workload(ServingCase& result, std::int64_t experts) {
   const ServingMeasurement& row = result.row;
   const MeasuredLoad& load = result.load;
   ScenarioSpec& spec = result.spec;
@@ -294,9 +296,10 @@ void set_workload(ServingCase& result) {
     // Four layers of their own stand for all: a hundred rows of 58 skewed layers each are minutes.
     spec.routing.kind = RoutingModel::typical;
     spec.routing.distinct_layers = 4;
-    if (contains(row.notes, "EPLB") && contains(row.notes, "32 redundant")) {
+    const double redundant = number_before(row.notes, "redundant");
+    if (contains(row.notes, "EPLB") && redundant > 0) {
       spec.placement.policy = PlacementKind::eplb;
-      spec.placement.slots = 256 + 32;  // the rows are DeepSeek's, with 256 experts
+      spec.placement.slots = experts + std::llround(redundant);
     }
   }
   switch (result.software.engine) {
@@ -425,16 +428,14 @@ ServingCase serving_case(const ServingMeasurement& row, const CardLibrary& cards
     refuse(error.what());
     return result;
   }
-  const bool has_experts =
-      std::any_of(model.layers.begin(), model.layers.end(),
-                  [](const LayerClass& layer) { return layer.ffn.kind == FfnKind::moe; });
+  const FfnSpec* experts = expert_layers(model);
   for (const std::string& why :
        {contains(row.notes, "MTP with") ? std::string("speculative decoding, acceptance not stated")
                                         : std::string(),
         contains(row.notes, "simMTP") || contains(row.id, "simMTP")
             ? std::string("simulated speculative decoding with dummy kernels")
             : std::string(),
-        read_layout(row, result.spec, has_experts),
+        read_layout(row, result.spec, experts != nullptr),
         read_precision(row, model, result.software.engine, result.spec),
         read_lengths(row, result.load), read_load(row, result.load),
         read_prefix(row, result.load)}) {
@@ -446,7 +447,7 @@ ServingCase serving_case(const ServingMeasurement& row, const CardLibrary& cards
   if (is_inferencex(row)) {
     result.load.shortest_share = kInferenceXShortest;
   }
-  set_workload(result);
+  set_workload(result, experts != nullptr ? experts->experts : 0);
   if (contains(row.notes, "use TPOT only")) {
     result.ttft_left_out = "its notes say that TTFT means something else here";
   }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,15 @@
 
 namespace moesim::rules {
 namespace {
+
+std::vector<std::string> words_of(const std::string& line) {
+  std::vector<std::string> words;
+  std::istringstream stream(line.starts_with(' ') ? "" : line);
+  for (std::string word; stream >> word;) {
+    words.push_back(word);
+  }
+  return words;
+}
 
 TEST(FileRule, SourceFilesOpenWithTheLicenceLine) {
   for (const std::string& file :
@@ -41,6 +52,36 @@ TEST(FileRule, HeadersOpenWithWhatTheyHideAndAGuard) {
     }
     EXPECT_GE(comments, 1u) << file << " does not say what it hides";
     EXPECT_NE(std::find(lines.begin(), lines.end(), "#pragma once"), lines.end()) << file;
+  }
+}
+
+/// Types that a header defines at the left margin, each as "namespace::Name".
+std::vector<std::string> types_of(const std::string& header) {
+  std::vector<std::string> types;
+  std::string place;
+  for (const std::string& line : lines_of(file_text(header))) {
+    const std::vector<std::string> words = words_of(line);
+    if (words.size() > 1 && words[0] == "namespace") {
+      place = words[1];
+    }
+    const bool is_type = !words.empty() && (words[0] == "struct" || words[0] == "class") &&
+                         line.find(';') == std::string::npos;
+    if (is_type && words.size() > 1) {
+      types.push_back(place + "::" + words[1]);
+    }
+  }
+  return types;
+}
+
+TEST(FileRule, NoTwoHeadersDefineATypeOfOneName) {
+  // Each compiles alone; linked together, the destructor of one may run on the other.
+  EXPECT_EQ(types_of("sim/base/stop.h").size(), 2u);  // the rule sees types at all
+  std::map<std::string, std::string> home;
+  for (const std::string& header : files_ending({".h"})) {
+    for (const std::string& type : types_of(header)) {
+      const auto [known, is_new] = home.emplace(type, header);
+      EXPECT_TRUE(is_new) << type << " in " << known->second << " and in " << header;
+    }
   }
 }
 

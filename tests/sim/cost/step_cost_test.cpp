@@ -105,10 +105,8 @@ TEST(CostModel, AnFp8ProductLeavesOutThePassThatItsTableTimedWithIt) {
               product * (model.ratio(op, whole, 0, 1.1) - 1), 1e-12);
 }
 
-TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
-  // DeepSeek-R1's experts in nvfp4 on B200, split over 8: for 4 tokens the low-latency kernel was
-  // timed at 25 to 32 us, the usual one at 85 to 88 (balanced and skewed).
-  const CostModel model = model_of("b200_sxm", "trtllm-1.3.0rc20");
+/// DeepSeek-R1's experts, split over 8 GPUs, for 4 tokens that need 30 of them.
+MoeOp four_tokens_of_r1(NumberFormat weights) {
   MoeOp op;
   op.tokens = 4;
   op.hidden = 7168;
@@ -116,11 +114,19 @@ TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
   op.top_k = 8;
   op.experts = 256;
   op.tensor_ways = 8;
-  op.weights = NumberFormat::nvfp4;
+  op.weights = weights;
   op.load.assignments = 32;
   op.load.active_experts = 30;
   op.load.hottest = 2;
   op.load.padded = 30 * 64;
+  return op;
+}
+
+TEST(CostModel, OfTwoKernelsForTheSameExpertsTheFasterRuns) {
+  // DeepSeek-R1's experts in nvfp4 on B200, split over 8: for 4 tokens the low-latency kernel was
+  // timed at 25 to 32 us, the usual one at 85 to 88 (balanced and skewed).
+  const CostModel model = model_of("b200_sxm", "trtllm-1.3.0rc20");
+  const MoeOp op = four_tokens_of_r1(NumberFormat::nvfp4);
   const CurvePick pick = model.pick(op);
   ASSERT_NE(pick.low_latency, nullptr);
   CurvePick usual = pick;
@@ -138,19 +144,8 @@ TEST(CostModel, AKernelThatNobodyTimedIsThatOfTheOtherFormatAndAnEstimate) {
   // of its time at 4 tokens is weights, of which fp8 has 1.8 times the bytes (9/16 a weight against
   // 1), the rest start-up: between 1 and 1.8 times as long.
   const CostModel model = model_of("b200_sxm", "trtllm-1.3.0rc20");
-  MoeOp op;
-  op.tokens = 4;
-  op.hidden = 7168;
-  op.width = 2048;
-  op.top_k = 8;
-  op.experts = 256;
-  op.tensor_ways = 8;
-  op.load.assignments = 32;
-  op.load.active_experts = 30;
-  op.load.hottest = 2;
-  op.load.padded = 30 * 64;
   const auto estimate = [&](NumberFormat format) {
-    op.weights = format;
+    const MoeOp op = four_tokens_of_r1(format);
     return model.estimate(op, model.pick(op));
   };
   const CostEstimate timed = estimate(NumberFormat::nvfp4);

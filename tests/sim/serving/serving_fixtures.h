@@ -37,6 +37,21 @@ inline Scenario ranks_in_step(const Edit& edit) {
   });
 }
 
+/// The same in a closed loop of long prompts of many lengths, so that they come one by one;
+/// TensorRT-LLM's rules, prompts wait for each other at most `steps`.
+inline Scenario prompts_that_wait(std::int64_t steps, Fidelity fidelity = Fidelity::event) {
+  return ranks_in_step([&](ScenarioSpec& spec) {
+    spec.fidelity = fidelity;
+    spec.workload.concurrency = 64;
+    spec.workload.requests = 640;
+    spec.workload.prompt_tokens = 4000;
+    spec.workload.lengths = LengthLaw::range;
+    spec.workload.length_ratio = 0.8;
+    spec.serving.engine = EnginePreset::tensorrt_llm;
+    spec.serving.prompt_wait_steps = steps;
+  });
+}
+
 struct ServingRun {
   ServingPlan plan;
   ServingRecord record;

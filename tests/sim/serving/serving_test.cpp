@@ -15,6 +15,7 @@ namespace {
 
 using testing::dense;
 using ::testing::HasSubstr;
+using testing::prompts_that_wait;
 using testing::ranks_in_step;
 using testing::run;
 using testing::ServingRun;
@@ -240,19 +241,8 @@ TEST(Serving, RanksInStepWaitForTheLongest) {
 TEST(Serving, PromptsOfRanksInStepWaitForEachOther) {
   // Eight ranks, 64 requests in flight. Alone, nearly every prompt is a step of its own that seven
   // other ranks wait for; together, a step reads up to eight.
-  const auto with = [](std::int64_t steps) {
-    return run(ranks_in_step([&](ScenarioSpec& spec) {
-      spec.workload.concurrency = 64;
-      spec.workload.requests = 640;
-      spec.workload.prompt_tokens = 4000;
-      spec.workload.lengths = LengthLaw::range;
-      spec.workload.length_ratio = 0.8;
-      spec.serving.engine = EnginePreset::tensorrt_llm;
-      spec.serving.prompt_wait_steps = steps;
-    }));
-  };
-  const ServingRun alone = with(0);
-  const ServingRun together = with(60);
+  const ServingRun alone = run(prompts_that_wait(0));
+  const ServingRun together = run(prompts_that_wait(60));
   expect_all_served(alone.record);
   expect_all_served(together.record);
   EXPECT_NEAR(together.record.serving.prompt_tokens, alone.record.serving.prompt_tokens, 1e-6);

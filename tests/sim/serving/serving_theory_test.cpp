@@ -144,16 +144,7 @@ TEST(SteadyState, KnowsPromptsThatWaitForEachOther) {
   // Eight ranks whose prompts are read together: closed form within 10% of the run, which it would
   // miss by half if it read them one by one.
   const auto rate = [](Fidelity fidelity, std::int64_t steps) {
-    return simulate(testing::ranks_in_step([&](ScenarioSpec& spec) {
-             spec.fidelity = fidelity;
-             spec.workload.concurrency = 64;
-             spec.workload.requests = 640;
-             spec.workload.prompt_tokens = 4000;
-             spec.workload.lengths = LengthLaw::range;
-             spec.workload.length_ratio = 0.8;
-             spec.serving.engine = EnginePreset::tensorrt_llm;
-             spec.serving.prompt_wait_steps = steps;
-           }))
+    return simulate(testing::prompts_that_wait(steps, fidelity))
         .metric("output_tokens_per_s_per_gpu")
         .value;
   };
