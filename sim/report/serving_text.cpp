@@ -64,7 +64,7 @@ void write_serving_text(std::ostream& out, const SimulationResult& result) {
     out << "\n";
   }
   if (const NamedMetric* output = result.find("output_tokens_per_s_per_gpu")) {
-    out << "  " << padded(metric_text(std::get<Metric>(output->value), ""), 10)
+    out << "  " << padded(metric_text(std::get<Metric>(output->value), ""), 10) << "  "
         << "output tokens/s/GPU      " << metric_text(result.metric("requests_per_s"), "")
         << " requests/s\n\n";
     out << padded("Latencies", 24) << right("mean", 12) << right("p50", 12) << right("p90", 12)
